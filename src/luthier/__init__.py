@@ -1,0 +1,1 @@
+"""luthier fine-tunes large language models."""

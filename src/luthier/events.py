@@ -1,0 +1,84 @@
+"""What a run says while it lives: one JSON object a line in `events.jsonl`.
+
+Every event has `type`, `time` (seconds since the epoch) and `elapsed_s` (monotonic, since the
+process started).  Numbers that are not finite are written as null with `"<name>_text": "nan"`, so
+that every line is valid JSON and nothing is hidden.  After a resume the steps behind
+`resumed.from_step` are void; `read` drops them.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+EventType = Literal[
+    "started",  # settings in brief, versions, device
+    "notice",  # something decided for the user, with its reason: text
+    "warning",  # something to look at: text
+    "data",  # what the rows became: the contents of data.json
+    "planned",  # steps, samples per step, micro-batch tokens, predicted memory
+    "reference",  # progress of scoring the DPO reference: done, total
+    "resumed",  # from_step
+    "step",  # step, loss, grad_norm, learning_rate, tokens, tokens_per_s, seconds, eta_s, metrics
+    "evaluated",  # step, metrics, best
+    "checkpoint",  # step, path, bytes, seconds
+    "finished",  # step, reason, result, seconds
+    "failed",  # code, what, why, fix
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of `events.jsonl`."""
+
+    type: EventType
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    time: float = field(default_factory=time.time)
+    elapsed_s: float = field(default_factory=time.monotonic)
+
+    def to_json(self) -> str:
+        """One line of valid JSON without the newline."""
+        body = asdict(self)
+        merged = {"type": body.pop("type"), **body.pop("fields"), **body}
+        return json.dumps(_finite(merged), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        clean: dict[str, Any] = {}
+        for key, item in value.items():
+            clean[str(key)] = _finite(item)
+            if isinstance(item, float) and not math.isfinite(item):
+                clean[f"{key}_text"] = str(item)
+        return clean
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Events of a run in order, without a half-written last line.
+
+    Steps, evaluations and checkpoints that a later `resumed` event made void are left out.
+    """
+    events: list[dict[str, Any]] = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the writer was killed inside this line; the next resume starts a new one
+        if event["type"] == "resumed":
+            last = event["from_step"]
+            events = [
+                old
+                for old in events
+                if old["type"] not in {"step", "evaluated", "checkpoint", "finished", "failed"}
+                or old.get("step", math.inf) <= last
+            ]
+        events.append(event)
+    yield from events
