@@ -1,0 +1,87 @@
+"""One process, or several that share the samples of every step.
+
+Gradients of ranks are *added*: the loss was divided by the units of the whole step before the first
+backward, so one rank and many make the same update.  Every rank reaches the same calls in the same
+order; what one rank knows alone (memory ran out, a signal came) goes through `any`.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+BUCKET = 2**24  # elements summed in one call
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among `size`; a single process needs no process group."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes the files and events of the run."""
+        return self.rank == 0
+
+    def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """Add float32 gradients of all ranks, in place, in buckets of neighbours."""
+        if self.size == 1:
+            return
+        bucket: list[Tensor] = []
+        for gradient in gradients:
+            if bucket and sum(g.numel() for g in bucket) + gradient.numel() > BUCKET:
+                _sum_bucket(bucket)
+                bucket = []
+            bucket.append(gradient)
+        if bucket:
+            _sum_bucket(bucket)
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Add numbers over the ranks, in float64."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total)
+        return [float(value) for value in total]
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank raised its flag."""
+        return self.sum([float(flag)])[0] > 0
+
+    def gather(self, local: Tensor) -> Tensor:
+        """Sum of tensors that are zero outside each rank's own share; CPU, float64."""
+        if self.size > 1:
+            dist.all_reduce(local)
+        return local
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def _sum_bucket(bucket: Sequence[Tensor]) -> None:
+    flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+    dist.all_reduce(flat)
+    start = 0
+    for gradient in bucket:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def join_ranks() -> Ranks:
+    """The ranks of torch's launcher when it started this process, else a single rank.
+
+    Gradients on CUDA go through NCCL, numbers and flags (CPU tensors) through gloo.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Ranks()
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend)
+    return Ranks(dist.get_rank(), dist.get_world_size())

@@ -1,0 +1,51 @@
+"""Held-out evaluation by the objective of the training itself."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from luthier.engine.distribution import Ranks
+from luthier.engine.loop import Batch, Objective, Step
+from luthier.engine.memory import is_out_of_memory, release_memory
+
+
+@torch.no_grad()
+def evaluate(
+    objective: Objective[Batch],
+    plan: Callable[[], Step[Batch]],
+    *,
+    shrink: Callable[[int, BaseException], None],
+    ranks: Ranks | None = None,
+) -> dict[str, float]:
+    """Means per unit over all held-out samples, `loss` among them.
+
+    Args:
+        objective: As in training; dropout is off because no gradient is asked for.
+        plan: This rank's share of the held-out samples as one step; asked again after `shrink`.
+        shrink: Makes the cut finer after memory ran out, or raises.
+    """
+    ranks = ranks or Ranks()
+    while True:
+        step = plan()
+        failure: BaseException | None = None
+        sums: dict[str, Tensor | float] = {"loss": 0.0}
+        try:
+            for batch in step.batches:
+                terms = objective(batch)
+                for name, part in {**terms.metrics, "loss": terms.loss_sum}.items():
+                    sums[name] = sums.get(name, 0.0) + (
+                        part.double() if isinstance(part, Tensor) else part
+                    )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error.with_traceback(None)
+        if ranks.any(failure is not None):
+            shrink(step.number, failure or MemoryError("memory ran out on another rank"))
+            failure = None
+            release_memory()
+            continue
+        names = sorted(sums)
+        totals = ranks.sum([float(sums[name]) for name in names])
+        return {name: total / step.units for name, total in zip(names, totals, strict=True)}
