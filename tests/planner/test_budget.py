@@ -50,9 +50,9 @@ def test_samples_per_step_follow_objective_and_amount(objective, rows, epochs, e
 
 
 def test_memory_decides_the_cut_and_recomputation():
-    plenty = dict(free_bytes=80 * GIB, element_bytes=2, longest_sample=2048)
+    plenty = {"free_bytes": 80 * GIB, "element_bytes": 2, "longest_sample": 2048}
     assert recomputation(LLAMA_7B, **plenty)[0] is False
-    scarce = dict(free_bytes=6 * GIB, element_bytes=2, longest_sample=2048)
+    scarce = {"free_bytes": 6 * GIB, "element_bytes": 2, "longest_sample": 2048}
     recompute, reason = recomputation(LLAMA_7B, **scarce)
     assert recompute
     assert "6 GiB" in reason

@@ -1,9 +1,9 @@
 """How many samples make a step, how many tokens fit at once, and whether to recompute.
 
 Closed forms from the architecture numbers; no torch.  The bytes that a layer keeps for its backward
-are those of our own attention, LoRA and head functions around transformers' layers, and were checked
-against measured peaks (tests/planner).  Memory is taken from the device's *total*, so that a number
-chosen once does not depend on what else happens to run.
+count the inputs of transformers' eager layers, an estimate from above: running out of memory all the
+same only makes the cut finer.  Memory is taken from the device's *total*, so that a number chosen
+once does not depend on what else happens to run.
 """
 
 from collections.abc import Mapping
