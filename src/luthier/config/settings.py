@@ -7,6 +7,7 @@ of other tools and where a value came from; this class only knows what is allowe
 """
 
 import codecs
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -37,7 +38,10 @@ GROUPS = {
 
 
 def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    listed = (value,) if isinstance(value, str | os.PathLike) else value
+    if isinstance(listed, list | tuple):
+        return tuple(os.fspath(one) if isinstance(one, os.PathLike) else one for one in listed)
+    return listed
 
 
 def _named(**names: str) -> BeforeValidator:
@@ -278,7 +282,9 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _booleans_are_not_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, os.PathLike) and info.field_name in PATHS:
+            return os.fspath(value)
         takes = BOOLEANS.get(info.field_name or "")
         if isinstance(value, bool) and takes is None:
             raise ValueError(f"{str(value).lower()} is not a value of this setting")
@@ -287,6 +293,16 @@ class Settings(BaseModel):
             if not isinstance(word, bool) and word not in takes:
                 raise ValueError(f"should be {', '.join(['true', 'false', *takes[1:]])}")
             return word
+        return value
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _a_count(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip("+-").isdigit():
+            raise ValueError(
+                "counts devices, of CUDA where there is one, of the CPU otherwise; "
+                "CUDA_VISIBLE_DEVICES= in front of the command chooses the CPU"
+            )
         return value
 
     @field_validator("encoding")
@@ -332,3 +348,4 @@ def _boolean_fields() -> dict[str, tuple[Any, ...]]:
 
 
 BOOLEANS = _boolean_fields()
+PATHS = frozenset({"model", "chat_template", "output_dir"})

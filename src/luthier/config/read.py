@@ -1,0 +1,263 @@
+"""From a file and flags to settings, with where every value came from.
+
+A flag wins over the file, the file over the default.  Every problem is found before anything is
+refused, so that one look at the message is enough.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import ValidationError
+
+from luthier.config import files, words
+from luthier.config.files import Given
+from luthier.config.names import ALIASES, FOREIGN, ForeignError, unused
+from luthier.config.rules import idle
+from luthier.config.settings import Settings
+from luthier.errors import ConfigFileError, SettingsError
+
+HIGH_LEARNING_RATE = 0.01
+PLACEHOLDERS = {"model": "placeholder", "dataset": "placeholder"}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings, where each came from, and what has to be said about them."""
+
+    settings: Settings
+    provenance: dict[str, str]
+    """Per setting: `default`, `run.yaml line 4`, `--lora_dim`, `alias r, run.yaml line 4`, or
+    `chosen: <reason>` once a value that was left open is decided."""
+    notices: list[str]
+    config_text: str = field(default="", compare=False)
+    """What was given, as a YAML file: the file itself with the flags as comments, or the flags."""
+
+    def is_given(self, name: str) -> bool:
+        """Whether somebody asked for this value."""
+        return self.provenance[name] != "default" and not self.provenance[name].startswith("chosen")
+
+    def fill(self, **chosen: tuple[Any, str]) -> Self:
+        """The same with values decided for settings that were left open, each with its reason."""
+        values = self.settings.model_dump() | {name: value for name, (value, _) in chosen.items()}
+        reasons = {name: f"chosen: {reason}" for name, (_, reason) in chosen.items()}
+        provenance = self.provenance | reasons
+        return type(self)(
+            _validated(values, provenance), provenance, list(self.notices), self.config_text
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `settings.json` holds."""
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "provenance": dict(self.provenance),
+            "notices": list(self.notices),
+        }
+
+    def to_json(self) -> str:
+        """The text of `settings.json`."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Back from what `settings.json` holds.
+
+        Raises:
+            SettingsError: A value is missing or not allowed; a newer luthier may have written it.
+        """
+        try:
+            provenance = {**saved["provenance"]}
+            settings = _validated({**saved["settings"]}, provenance)
+            return cls(settings, provenance, [*saved["notices"]])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise SettingsError(
+                f"these are not settings of a run: {str(error).splitlines()[0]}",
+                why="settings.json holds settings, provenance and notices of this version",
+                fix="start a new run from its config.yaml",
+            ) from error
+
+
+def _validated(values: Mapping[str, Any], provenance: Mapping[str, str]) -> Settings:
+    free = ("default", "chosen")
+    given = {name for name, source in provenance.items() if not source.startswith(free)}
+    return Settings.model_validate(values, context={"given": given})
+
+
+def load_saved(path: Path) -> Resolved:
+    """The `settings.json` of a run."""
+    try:
+        return Resolved.from_dict(json.loads(path.read_text("utf-8")))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigFileError(
+            f"{path} cannot be read: {error}", why="it holds the settings of a run"
+        ) from error
+
+
+def load(
+    config: Path | Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+) -> Resolved:
+    """Settings from a file or mapping, and flags that win over it.
+
+    Args:
+        config: A YAML or JSON file, the `settings.json` of a run included, or a mapping.
+        flags: Names to the words of a command line (text, a list of texts, True, False), or to
+            values.
+
+    Raises:
+        ConfigFileError: The file cannot be read as a mapping of plain values.
+        SettingsError: Every unknown name, bad value and contradiction, in one message.
+    """
+    text, source = "", "the command line" if flags else "the settings"
+    if isinstance(config, Mapping):
+        given = [Given(str(name), value, f"argument {name}") for name, value in config.items()]
+        source = "the arguments"
+    elif config is not None:
+        text, source = files.read_text(config), str(config)
+        given = files.read_given(config, text)
+    else:
+        given = []
+    said = [_flag(name, value) for name, value in (flags or {}).items()]
+
+    problems: list[str] = []
+    notices: list[str] = []
+    merged = _translate(given, problems, notices) | _translate(said, problems, notices)
+    settings = _settle(merged, problems, source)
+
+    provenance = dict.fromkeys(Settings.model_fields, "default")
+    provenance |= {name: origin.where for name, origin in merged.items()}
+    blank = Settings.model_validate(PLACEHOLDERS)
+    for name in Settings.model_fields:
+        if name not in merged and getattr(settings, name) != getattr(blank, name):
+            provenance[name] = "follows from the settings given"
+    notices += idle(settings.__dict__, merged)
+    if settings.learning_rate is not None and settings.learning_rate >= HIGH_LEARNING_RATE:
+        notices.append(
+            f"learning_rate: {settings.learning_rate:g} is very high; 1e-5 to 1e-3 is usual"
+        )
+    return Resolved(settings, provenance, notices, _as_yaml(text, given, said))
+
+
+def _flag(name: str, value: Any) -> Given:
+    plain = words.value_of(ALIASES.get(name, name), value)
+    return Given(name, plain, f"--{name}")
+
+
+def _as_yaml(text: str, given: Iterable[Given], said: Iterable[Given]) -> str:
+    if text:
+        flags = "".join(f"# {flag.where} {json.dumps(flag.value)}\n" for flag in said)
+        return text if not flags else f"{text.rstrip()}\n# given on the command line:\n{flags}"
+    values = {one.name: one.value for one in [*given, *said]}
+    return yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False)
+
+
+def _translate(given: Iterable[Given], problems: list[str], notices: list[str]) -> dict[str, Given]:
+    """One source of settings, aliases and settings of other tools turned into ours."""
+    found: dict[str, Given] = {}
+    translated: dict[str, Given] = {}
+    for one in given:
+        name = ALIASES.get(one.name, one.name)
+        if name in FOREIGN:
+            _translate_foreign(one, translated, problems, notices)
+        elif name not in Settings.model_fields:
+            problems.append(f"{one.name} is not a setting{_nearest(one.name)} ({one.where})")
+        elif name in found:
+            problems.append(
+                f"{found[name].name} and {one.name} are the same setting "
+                f"({found[name].where}, {one.where})"
+            )
+        elif sentence := unused(name, one.value):
+            notices.append(sentence)
+        elif name != one.name:
+            found[name] = Given(one.name, one.value, f"alias {one.name}, {one.where}")
+            notices.append(f"{one.name} is read as {name}")
+        else:
+            found[name] = one
+    for name, one in translated.items():
+        if name in found and not _same(name, found[name].value, one.value):
+            problems.append(
+                f"{found[name].name} and {one.name} disagree about {name} ({one.where})"
+            )
+    return translated | found
+
+
+def _translate_foreign(
+    one: Given, found: dict[str, Given], problems: list[str], notices: list[str]
+) -> None:
+    try:
+        ours, sentence = FOREIGN[one.name](one.value)
+    except ForeignError as refusal:
+        problems.append(f"{one.name}={one.value}: {refusal} ({one.where})")
+        return
+    notices.append(f"{one.name}: {sentence}")
+    for name, value in ours.items():
+        if name in found and not _same(name, found[name].value, value):
+            problems.append(
+                f"{found[name].name} and {one.name} disagree about {name} ({one.where})"
+            )
+        found[name] = Given(one.name, value, f"alias {one.name}, {one.where}")
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    """Whether two spellings of a value are the same to the settings."""
+    try:
+        first, second = (Settings.model_validate({**PLACEHOLDERS, name: v}) for v in (one, other))
+    except ValidationError:
+        return bool(one == other)
+    return bool(getattr(first, name) == getattr(second, name))
+
+
+def _nearest(name: str) -> str:
+    known = [*Settings.model_fields, *ALIASES, *FOREIGN]
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.6)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _settle(merged: Mapping[str, Given], problems: list[str], source: str) -> Settings:
+    """The settings, or everything that is wrong with them in one error."""
+    values = {name: one.value for name, one in merged.items()}
+    settings, wrong = _attempt(values, merged)
+    if settings is None and all(name for name, _ in wrong):
+        rest = {name: value for name, value in values.items() if name not in dict(wrong)}
+        wrong += _attempt({**PLACEHOLDERS, **rest}, merged)[1]  # contradictions among the others
+    problems += [sentence for _, sentence in wrong]
+    if problems or settings is None:
+        raise _refusal(problems, source)
+    return settings
+
+
+def _attempt(
+    values: Mapping[str, Any], merged: Mapping[str, Given]
+) -> tuple[Settings | None, list[tuple[str, str]]]:
+    try:
+        return Settings.model_validate(values, context={"given": set(merged)}), []
+    except ValidationError as error:
+        found: dict[str, list[str]] = {}
+        for problem in error.errors(include_url=False):
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "missing":
+                message = f"{name} is not given"
+            found.setdefault(name, []).append(message)
+        return None, [(name, _sentence(name, said, merged)) for name, said in found.items()]
+
+
+def _sentence(name: str, messages: list[str], merged: Mapping[str, Given]) -> str:
+    if not name:
+        return "; ".join(messages[0].splitlines())
+    message = " or ".join(dict.fromkeys(messages))
+    if name not in merged:
+        return message
+    value = repr(merged[name].value)
+    shown = value if len(value) <= 60 else f"{value[:57]}..."
+    return f"{name}={shown}: {message} ({merged[name].where})"
+
+
+def _refusal(problems: list[str], source: str) -> SettingsError:
+    fix = "luthier train --help lists every setting"
+    if len(problems) == 1:
+        return SettingsError(problems[0], why=f"{source} cannot mean anything else", fix=fix)
+    return SettingsError(f"{source} has {len(problems)} problems", why="; ".join(problems), fix=fix)
