@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import yaml
 from pydantic import ValidationError
@@ -122,7 +122,7 @@ def load(
         given = []
     said = [_flag(name, value) for name, value in (flags or {}).items()]
 
-    problems: list[str] = []
+    problems: list[_Problem] = []
     notices: list[str] = []
     merged = _translate(given, problems, notices) | _translate(said, problems, notices)
     settings = _settle(merged, problems, source)
@@ -154,7 +154,20 @@ def _as_yaml(text: str, given: Iterable[Given], said: Iterable[Given]) -> str:
     return yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False)
 
 
-def _translate(given: Iterable[Given], problems: list[str], notices: list[str]) -> dict[str, Given]:
+class _Problem(NamedTuple):
+    """One thing that is wrong: the name with its value and place, and the rule."""
+
+    what: str
+    why: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}" if self.why else self.what
+
+
+def _translate(
+    given: Iterable[Given], problems: list[_Problem], notices: list[str]
+) -> dict[str, Given]:
     """One source of settings, aliases and settings of other tools turned into ours."""
     found: dict[str, Given] = {}
     translated: dict[str, Given] = {}
@@ -163,12 +176,11 @@ def _translate(given: Iterable[Given], problems: list[str], notices: list[str]) 
         if name in FOREIGN:
             _translate_foreign(one, translated, problems, notices)
         elif name not in Settings.model_fields:
-            problems.append(f"{one.name} is not a setting{_nearest(one.name)} ({one.where})")
+            what = f"{one.name} is not a setting{_nearest(one.name)} ({one.where})"
+            problems.append(_Problem(what, ""))
         elif name in found:
-            problems.append(
-                f"{found[name].name} and {one.name} are the same setting "
-                f"({found[name].where}, {one.where})"
-            )
+            what = f"{found[name].name} and {one.name} are both given ({one.where})"
+            problems.append(_Problem(what, f"both names mean {name}; keep one of them"))
         elif sentence := unused(name, one.value):
             notices.append(sentence)
         elif name != one.name:
@@ -177,37 +189,40 @@ def _translate(given: Iterable[Given], problems: list[str], notices: list[str]) 
         else:
             found[name] = one
     for name, one in translated.items():
-        if name in found and not _same(name, found[name].value, one.value):
-            problems.append(
-                f"{found[name].name} and {one.name} disagree about {name} ({one.where})"
-            )
+        if name in found:
+            _compare(name, found[name], one, problems)
     return translated | found
 
 
 def _translate_foreign(
-    one: Given, found: dict[str, Given], problems: list[str], notices: list[str]
+    one: Given, found: dict[str, Given], problems: list[_Problem], notices: list[str]
 ) -> None:
     try:
         ours, sentence = FOREIGN[one.name](one.value)
     except ForeignError as refusal:
-        problems.append(f"{one.name}={one.value}: {refusal} ({one.where})")
+        problems.append(_Problem(f"{one.name}={one.value} ({one.where})", str(refusal)))
         return
     notices.append(f"{one.name}: {sentence}")
     for name, value in ours.items():
-        if name in found and not _same(name, found[name].value, value):
-            problems.append(
-                f"{found[name].name} and {one.name} disagree about {name} ({one.where})"
-            )
-        found[name] = Given(one.name, value, f"alias {one.name}, {one.where}")
+        translated = Given(one.name, value, f"alias {one.name}, {one.where}")
+        if name in found:
+            _compare(name, found[name], translated, problems)
+        found[name] = translated
 
 
-def _same(name: str, one: Any, other: Any) -> bool:
-    """Whether two spellings of a value are the same to the settings."""
+def _compare(name: str, one: Given, other: Given, problems: list[_Problem]) -> None:
+    """Two ways to say the same may both be given where they agree."""
     try:
-        first, second = (Settings.model_validate({**PLACEHOLDERS, name: v}) for v in (one, other))
+        first, second = (
+            Settings.model_validate({**PLACEHOLDERS, name: value})
+            for value in (one.value, other.value)
+        )
+        agree = getattr(first, name) == getattr(second, name)
     except ValidationError:
-        return bool(one == other)
-    return bool(getattr(first, name) == getattr(second, name))
+        agree = one.value == other.value
+    if not agree:
+        what = f"{one.name}={one.value} and {other.name} disagree ({other.where})"
+        problems.append(_Problem(what, f"both decide {name}; keep one of them"))
 
 
 def _nearest(name: str) -> str:
@@ -216,14 +231,15 @@ def _nearest(name: str) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def _settle(merged: Mapping[str, Given], problems: list[str], source: str) -> Settings:
+def _settle(merged: Mapping[str, Given], problems: list[_Problem], source: str) -> Settings:
     """The settings, or everything that is wrong with them in one error."""
     values = {name: one.value for name, one in merged.items()}
     settings, wrong = _attempt(values, merged)
-    if settings is None and all(name for name, _ in wrong):
-        rest = {name: value for name, value in values.items() if name not in dict(wrong)}
+    if settings is None and all(problem.name for problem in wrong):
+        names = {problem.name for problem in wrong}
+        rest = {name: value for name, value in values.items() if name not in names}
         wrong += _attempt({**PLACEHOLDERS, **rest}, merged)[1]  # contradictions among the others
-    problems += [sentence for _, sentence in wrong]
+    problems += wrong
     if problems or settings is None:
         raise _refusal(problems, source)
     return settings
@@ -231,33 +247,36 @@ def _settle(merged: Mapping[str, Given], problems: list[str], source: str) -> Se
 
 def _attempt(
     values: Mapping[str, Any], merged: Mapping[str, Given]
-) -> tuple[Settings | None, list[tuple[str, str]]]:
+) -> tuple[Settings | None, list[_Problem]]:
     try:
         return Settings.model_validate(values, context={"given": set(merged)}), []
     except ValidationError as error:
         found: dict[str, list[str]] = {}
-        for problem in error.errors(include_url=False):
-            name = str(problem["loc"][0]) if problem["loc"] else ""
-            message = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "missing":
-                message = f"{name} is not given"
-            found.setdefault(name, []).append(message)
-        return None, [(name, _sentence(name, said, merged)) for name, said in found.items()]
+        problems: list[_Problem] = []
+        for detail in error.errors(include_url=False):
+            name = str(detail["loc"][0]) if detail["loc"] else ""
+            message = detail["msg"].removeprefix("Value error, ")
+            if not name:
+                problems += [_Problem(sentence, "") for sentence in message.splitlines()]
+            elif detail["type"] == "missing":
+                problems.append(_Problem(f"{name} is not given", "every run needs one", name))
+            else:
+                found.setdefault(name, []).append(message)
+        return None, problems + [_bad_value(name, said, merged) for name, said in found.items()]
 
 
-def _sentence(name: str, messages: list[str], merged: Mapping[str, Given]) -> str:
-    if not name:
-        return "; ".join(messages[0].splitlines())
-    message = " or ".join(dict.fromkeys(messages))
-    if name not in merged:
-        return message
+def _bad_value(name: str, messages: list[str], merged: Mapping[str, Given]) -> _Problem:
     value = repr(merged[name].value)
     shown = value if len(value) <= 60 else f"{value[:57]}..."
-    return f"{name}={shown}: {message} ({merged[name].where})"
+    what = f"{name}={shown} ({merged[name].where})"
+    message = " or ".join(dict.fromkeys(messages)).replace("Input should", "should")
+    return _Problem(what, message, name)
 
 
-def _refusal(problems: list[str], source: str) -> SettingsError:
+def _refusal(problems: list[_Problem], source: str) -> SettingsError:
     fix = "luthier train --help lists every setting"
     if len(problems) == 1:
-        return SettingsError(problems[0], why=f"{source} cannot mean anything else", fix=fix)
-    return SettingsError(f"{source} has {len(problems)} problems", why="; ".join(problems), fix=fix)
+        return SettingsError(problems[0].what, why=problems[0].why, fix=fix)
+    return SettingsError(
+        f"{source}: {len(problems)} problems", why="; ".join(map(str, problems)), fix=fix
+    )
