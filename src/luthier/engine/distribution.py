@@ -49,6 +49,14 @@ class Ranks:
         dist.all_reduce(total)
         return [float(value) for value in total]
 
+    def largest(self, value: float) -> float:
+        """The largest of the ranks' values."""
+        if self.size == 1:
+            return value
+        most = torch.tensor([value], dtype=torch.float64)
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        return float(most[0])
+
     def any(self, flag: bool) -> bool:
         """Whether any rank raised its flag."""
         return self.sum([float(flag)])[0] > 0

@@ -1,0 +1,83 @@
+"""Several devices: torch's launcher starts one worker process for each.
+
+The parent only watches: it repeats the events that the first rank writes and passes a stop on.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import RankError
+
+POLL_S = 0.2
+
+
+def launch(run: Path, devices: int, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Train with `devices` processes in the run directory; returns the last event.
+
+    Raises:
+        RankError: The processes ended without saying `finished` or `failed`.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={devices}", "-m", "luthier.worker", str(run)]
+    threads = str(max(1, (os.cpu_count() or 1) // devices))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    events = run / "events.jsonl"
+    seen = events.stat().st_size if events.exists() else 0
+    with (run / "stderr.log").open("ab") as errors:
+        process = subprocess.Popen(command, env=environment, stderr=errors)  # noqa: S603
+        handlers = _pass_on(process)
+        last: dict[str, Any] = {}
+        try:
+            running = True
+            while running:
+                running = process.poll() is None
+                new, seen = _new_events(events, seen)
+                for last in new:
+                    on_event(last)
+                if running:
+                    time.sleep(POLL_S)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if process.poll() is None:
+                process.terminate()
+                process.wait(30)
+    if last.get("type") not in {"finished", "failed"}:
+        tail = (run / "stderr.log").read_text("utf-8", "replace").strip().splitlines()[-3:]
+        raise RankError(
+            f"the {devices} training processes ended with status {process.returncode}",
+            why="the last lines they wrote: " + " | ".join(tail),
+            fix=f"the whole text is in {run / 'stderr.log'}; then --resume true",
+        )
+    return last
+
+
+def _pass_on(process: subprocess.Popen[bytes]) -> dict[int, Any]:
+    """Send stop signals on to the launcher, which sends them to its workers."""
+
+    def handler(number: int, _frame: object) -> None:
+        process.send_signal(number)
+
+    return {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+
+
+def _new_events(path: Path, seen: int) -> tuple[list[dict[str, Any]], int]:
+    """Whole lines written since byte `seen`, and the byte behind them."""
+    if not path.exists():
+        return [], seen
+    with path.open("rb") as file:
+        file.seek(seen)
+        block = file.read()
+    whole = block[: block.rfind(b"\n") + 1]
+    events = []
+    for line in whole.splitlines():
+        if line.startswith(b"{") and line.endswith(b"}"):
+            events.append(json.loads(line))
+    return events, seen + len(whole)

@@ -1,0 +1,124 @@
+"""From examples to the micro-batches of each optimiser step."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.data.packing import PackedBatch, pack
+from luthier.data.steps import StepPlanner
+from luthier.data.types import Example
+from luthier.engine.distribution import Ranks
+from luthier.engine.loop import Step
+from luthier.errors import OutOfMemoryError
+from luthier.units import format_count
+
+
+class MicroBatch(NamedTuple):
+    """A packed batch and the step it belongs to (dropout masks depend on the step)."""
+
+    packed: PackedBatch
+    step: int
+
+
+def units_of(examples: Sequence[Example], objective: str) -> NDArray[np.float64]:
+    """Units of each example: 1 for a pair, the summed weight of its targets otherwise."""
+    if objective == "dpo":
+        return np.ones(len(examples))
+    return np.array(
+        [sum(float(s.weights.sum(dtype=np.float64)) for s in e.sequences) for e in examples]
+    )
+
+
+class StepSource:
+    """Plans this rank's share of every step, and cuts finer when memory runs out.
+
+    Args:
+        examples: All samples; the planner's indices point into them.
+        planner: Order of samples and cut of steps.
+        share: Whether common prefixes are computed once.
+        on_shrink: Told (step, new budget) so that the run can record it.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        planner: StepPlanner,
+        *,
+        objective: str,
+        share: bool,
+        budget: int,
+        ranks: Ranks,
+        on_shrink: Callable[[int, int], None],
+    ) -> None:
+        self.examples, self.planner = examples, planner
+        self.share, self.ranks, self.on_shrink = share, ranks, on_shrink
+        self.budget = budget
+        self.units = units_of(examples, objective)
+        self.objective = objective
+
+    def plan(self, step: int) -> Step[MicroBatch]:
+        """This rank's micro-batches of a step; the units are those of the whole step."""
+        samples = self.planner.samples(step)
+        cuts = self.planner.micro_batches(
+            step, budget=self.budget, rank=self.ranks.rank, ranks=self.ranks.size
+        )
+        return self._step(step, samples, cuts)
+
+    def _step(
+        self, step: int, samples: Sequence[int], cuts: Sequence[Sequence[int]]
+    ) -> Step[MicroBatch]:
+        batches = [MicroBatch(self.packed(cut), step) for cut in cuts]
+        return Step(
+            number=step,
+            units=float(self.units[list(samples)].sum()),
+            batches=batches,
+            tokens=sum(len(batch.packed.ids) for batch in batches),
+            rows=describe_rows(self.examples, samples),
+        )
+
+    def packed(self, samples: Sequence[int]) -> PackedBatch:
+        """Some samples as one prefix tree."""
+        sequences, owners = [], []
+        for sample in samples:
+            sequences += self.examples[sample].sequences
+            owners += [sample] * len(self.examples[sample].sequences)
+        return pack(sequences, share=self.share, sample_ids=owners)
+
+    def shrink(self, step: int, error: BaseException) -> None:
+        """Halve the budget of tokens, down to one sample at a time."""
+        plan = self.plan(step)
+        largest = max((len(batch.packed.ids) for batch in plan.batches), default=0)
+        most = max((len(set(b.packed.sequence_samples.tolist())) for b in plan.batches), default=0)
+        if not self.ranks.any(most > 1):
+            raise OutOfMemoryError(
+                f"step {step}: memory ran out with one sample of {largest} tokens at a time",
+                why=f"there is nothing left to cut; the device said: {str(error).splitlines()[0][:200]}",
+                fix="--gradient_checkpointing full, a smaller --seq_length, or --load_in_4bit",
+            )
+        self.budget = max(1, min(self.budget, int(self.ranks.largest(largest))) // 2)
+        self.on_shrink(step, self.budget)
+
+
+class EvalSource(StepSource):
+    """All held-out samples as one step, in file order."""
+
+    def whole(self) -> Step[MicroBatch]:
+        """This rank's share of the held-out samples."""
+        everything = range(len(self.examples))
+        cuts = self.planner.cut(
+            everything, budget=self.budget, rank=self.ranks.rank, ranks=self.ranks.size
+        )
+        return self._step(0, everything, cuts)
+
+    def plan(self, step: int) -> Step[MicroBatch]:
+        """The same whatever the step."""
+        return self.whole()
+
+
+def describe_rows(examples: Sequence[Example], samples: Sequence[int], most: int = 8) -> str:
+    """`a.jsonl line 3, line 9, ...`: where the samples of a step came from."""
+    named = [str(examples[sample].origin) for sample in samples[:most]]
+    more = f" and {format_count(len(samples) - most)} more" if len(samples) > most else ""
+    return ", ".join(named) + more
