@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.planner.budget import Shape, micro_batch_tokens, recomputation, samples_per_step
+from luthier.planner.budget import Shape, micro_batch_tokens, recomputation
 from luthier.units import GIB
 
 LLAMA_7B = Shape.from_config(
@@ -31,22 +31,6 @@ def test_recomputation_keeps_one_hidden_state_per_layer_and_one_layer():
     kept = LLAMA_7B.activation_bytes(2, recompute=True)
     one_layer = LLAMA_7B.activation_bytes(2, recompute=False) // 32
     assert kept == 32 * 4096 * 2 + one_layer
-
-
-@pytest.mark.parametrize(
-    ("objective", "rows", "epochs", "expected"),
-    [
-        ("sft", 10_000, 3, 16),
-        ("dpo", 10_000, 1, 8),
-        ("sft", 100, 1, 2),
-        ("sft", 1, 1, 1),
-        ("dpo", 160, 1, 4),
-    ],
-)
-def test_samples_per_step_follow_objective_and_amount(objective, rows, epochs, expected):
-    choice = samples_per_step(objective, rows, epochs)
-    assert choice.value == expected
-    assert str(expected) in choice.reason
 
 
 def test_memory_decides_the_cut_and_recomputation():

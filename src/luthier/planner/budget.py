@@ -1,4 +1,4 @@
-"""How many samples make a step, how many tokens fit at once, and whether to recompute.
+"""How many tokens fit at once, and whether activations are computed twice.
 
 Closed forms from the architecture numbers; no torch.  The bytes that a layer keeps for its backward
 count the inputs of transformers' eager layers, an estimate from above: running out of memory all the
@@ -73,24 +73,6 @@ class Choice:
 
     value: int
     reason: str
-
-
-def samples_per_step(objective: str, num_samples: int, epochs: float) -> Choice:
-    """Samples of one optimiser step: 16 for SFT and text, 8 pairs for DPO, fewer for little data.
-
-    The same on every machine: memory decides only how a step is cut.
-    """
-    wanted = 8 if objective == "dpo" else 16
-    unit = "pairs" if objective == "dpo" else "samples"
-    chosen = wanted
-    while chosen > 1 and num_samples * epochs / chosen < 30:
-        chosen //= 2
-    if chosen == wanted:
-        return Choice(chosen, f"{wanted} {unit} per step is the default of this objective")
-    return Choice(
-        chosen,
-        f"{num_samples} {unit} in {epochs:g} epochs: {chosen} per step, for 30 steps or more",
-    )
 
 
 def free_for_activations(total_bytes: int, static_bytes: int) -> int:

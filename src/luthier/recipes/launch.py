@@ -31,7 +31,7 @@ def launch(run: Path, devices: int, on_event: Callable[[dict[str, Any]], None]) 
     events = run / "events.jsonl"
     seen = events.stat().st_size if events.exists() else 0
     with (run / "stderr.log").open("ab") as errors:
-        process = subprocess.Popen(command, env=environment, stderr=errors)  # noqa: S603
+        process = subprocess.Popen(command, env=environment, stderr=errors)
         handlers = _pass_on(process)
         last: dict[str, Any] = {}
         try:
