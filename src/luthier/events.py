@@ -8,11 +8,14 @@ that every line is valid JSON and nothing is hidden.  After a resume the steps b
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import monotonic
+from time import time as seconds_since_epoch
 from typing import Any, Literal
+
+_STARTED = monotonic()
 
 EventType = Literal[
     "started",  # settings in brief, versions, device
@@ -36,8 +39,8 @@ class Event:
 
     type: EventType
     fields: Mapping[str, Any] = field(default_factory=dict)
-    time: float = field(default_factory=time.time)
-    elapsed_s: float = field(default_factory=time.monotonic)
+    time: float = field(default_factory=seconds_since_epoch)
+    elapsed_s: float = field(default_factory=lambda: monotonic() - _STARTED)
 
     def to_json(self) -> str:
         """One line of valid JSON without the newline."""
@@ -67,10 +70,10 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     Steps, evaluations and checkpoints that a later `resumed` event made void are left out.
     """
     events: list[dict[str, Any]] = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
             event = json.loads(line)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, UnicodeDecodeError):
             continue  # the writer was killed inside this line; the next resume starts a new one
         if event["type"] == "resumed":
             last = event["from_step"]

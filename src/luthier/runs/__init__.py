@@ -1,0 +1,8 @@
+"""A run is a directory: where it may be, who works in it, what it says, what state it is in."""
+
+from luthier.runs.directory import RunDirectory, list_runs
+from luthier.runs.log import EventLog
+from luthier.runs.place import device_lease, home
+from luthier.runs.status import Status
+
+__all__ = ["EventLog", "RunDirectory", "Status", "device_lease", "home", "list_runs"]

@@ -1,0 +1,57 @@
+"""The events of a run, on disk and to whoever listens."""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from luthier.durable import AppendFile
+from luthier.events import Event, EventType
+
+_SYNCED = {"started", "resumed", "checkpoint", "finished", "failed"}
+Listener = Callable[[Event], None]
+
+
+class EventLog:
+    """Appends to `events.jsonl`; a line that a kill has torn is closed first.
+
+    Every line is with the system before `emit` returns, and with the disk for the events that
+    decide what a run is: started, resumed, checkpoint, finished, failed.  Any thread may emit.
+
+    Args:
+        path: The file of events, or the run directory that holds it.
+        listeners: Called in order after the line is written, in the thread that emits; what they
+            raise reaches the one who emits.
+    """
+
+    def __init__(self, path: Path | Any, listeners: Sequence[Listener] = ()) -> None:
+        self._file = AppendFile(path if isinstance(path, Path) else path.events_file)
+        self._listeners = list(listeners)
+        self._lock = threading.RLock()
+
+    def listen(self, listener: Listener) -> None:
+        """Call this for every later event too."""
+        self._listeners.append(listener)
+
+    def emit(self, type: EventType, **fields: Any) -> Event:
+        """Write one event and tell the listeners.
+
+        Raises:
+            DiskFullError: The line could not be written for lack of space.
+        """
+        event = Event(type, fields)
+        with self._lock:
+            self._file.append(event.to_json(), sync=type in _SYNCED)
+            for listener in self._listeners:
+                listener(event)
+        return event
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

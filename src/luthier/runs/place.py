@@ -1,0 +1,159 @@
+"""Where runs and luthier's own files may be."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from luthier import locks
+from luthier.durable import make_folders
+from luthier.errors import EnvironmentVariableError, RunBusyError, RunError, SettingsError
+
+RUN_MARK = "run.json"
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 200, 3500  # below the system's 255 and 4,096: names grow inside
+
+
+def home() -> Path:
+    """The folder of luthier's own files: `LUTHIER_HOME`, or the user's data directory.
+
+    Raises:
+        EnvironmentVariableError: `LUTHIER_HOME` is not an absolute path of a usable folder.
+    """
+    given = os.environ.get("LUTHIER_HOME", "")
+    if not given:
+        return _data_directory() / "luthier"
+    problem = _problem_of_text(given)
+    path = Path(given)
+    if not problem and not path.is_absolute():
+        problem = "it is not an absolute path"
+    if not problem:
+        problem = _problem_of_place(path)
+    if problem:
+        raise EnvironmentVariableError(
+            f"LUTHIER_HOME={given[:200]!r} cannot be used: {problem}",
+            why="it must be the absolute path of a folder, or of one that can be made",
+            fix=f"export LUTHIER_HOME={_data_directory() / 'luthier'}",
+        )
+    return path
+
+
+def _data_directory() -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    given = os.environ.get("XDG_DATA_HOME", "")
+    # The specification: a relative path there is to be ignored.
+    return Path(given) if os.path.isabs(given) else Path.home() / ".local" / "share"
+
+
+def check_place(given: str | Path, *, datasets: Sequence[Path] = ()) -> Path:
+    """The absolute path of an `output_dir`, if a run may be there; whether one is, is not asked.
+
+    Raises:
+        SettingsError: It is no usable path, a folder that must not become a run, or inside one
+            that is read as data.
+    """
+    text = str(given)
+    if problem := _problem_of_text(text):
+        raise _refused(text, problem)
+    try:
+        path = Path(text).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise _refused(text, str(error)) from error
+    if path == Path(path.anchor):
+        raise _refused(text, "it is the root of the file system")
+    if path == Path.home().resolve():
+        raise _refused(text, "it is your home directory")
+    for dataset in datasets:
+        if dataset.is_dir() and (path / "x").is_relative_to(dataset.resolve()):
+            raise _refused(text, f"it is inside {dataset}, all of which is read as data")
+    for parent in path.parents:
+        if (parent / RUN_MARK).exists():
+            raise _refused(text, f"it is inside another run, {parent}")
+    if not path.exists() and (problem := _problem_of_place(path)):
+        raise _refused(text, problem)
+    return path
+
+
+def _refused(text: str, problem: str) -> SettingsError:
+    shown = text if len(text) <= 120 else f"{text[:100]}... ({len(text):,} characters)"
+    return SettingsError(
+        f"output_dir={shown!r} cannot hold a run: {problem}",
+        why="a run is a new folder of its own, in a place that may be written to",
+        fix="--output_dir runs/my-run, or leave it out for runs/<date>-<model>-<dataset>",
+    )
+
+
+def _problem_of_text(text: str) -> str:
+    if not text.strip():
+        return "it is empty"
+    if bad := re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
+        return f"it contains the character {bad[0]!r}"
+    longest = max(len(part.encode()) for part in text.split("/"))
+    if longest > _MAX_NAME_BYTES:
+        return f"a name in it has {longest:,} bytes; {_MAX_NAME_BYTES} are allowed"
+    if len(text.encode()) > _MAX_PATH_BYTES:
+        return f"it has {len(text.encode()):,} bytes; {_MAX_PATH_BYTES:,} are allowed"
+    return ""
+
+
+def _problem_of_place(path: Path) -> str:
+    """Why a folder cannot be made, or written to, at `path`; empty if it can."""
+    try:
+        there = path
+        while not there.exists() and there != there.parent:
+            if there.is_symlink():
+                return f"{there} is a link to nothing"
+            there = there.parent
+        if not there.is_dir():
+            return f"{there} is a file"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} may not be written to"
+
+
+def slug(part: str, *, longest: int = 40) -> str:
+    """A part of a run's name: the last component without a data file's ending, plain characters."""
+    name = re.split(r"[/\\]", part.rstrip("/\\"))[-1]
+    name = re.sub(r"\.(jsonl?|csv|txt|parquet)(\.gz)?$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:longest].rstrip("-._")
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, subject: str) -> Iterator[None]:
+    """Hold the lock file at `path`, which guards `subject`.
+
+    Raises:
+        RunBusyError: Another live process holds it; it is named.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locks.hold(path))
+        except locks.TakenError as taken:
+            pid = taken.owner.pid if taken.owner is not None else None
+            raise RunBusyError(
+                f"{subject} is in use by {'another process' if pid is None else f'process {pid}'}",
+                why="one process at a time may work there",
+                fix="wait until it ends" + ("" if pid is None else f", or stop it: kill {pid}"),
+            ) from taken
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be locked: {error.strerror}",
+                why="without the lock two processes could write the same files",
+                fix="put the run on a disk that may be written to: --output_dir",
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def device_lease(device: str) -> Iterator[None]:
+    """Have a device (`cuda:0`) to oneself among luthier's processes of this user.
+
+    Raises:
+        RunBusyError: Another live process has it.
+    """
+    folder = home() / "leases"
+    make_folders(folder)
+    with locked(folder / f"{slug(device.replace(':', '-'))}.lock", subject=f"device {device}"):
+        yield
