@@ -1,6 +1,7 @@
 """From examples to the micro-batches of each optimiser step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence as Many
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from luthier.data.packing import PackedBatch, pack
 from luthier.data.steps import StepPlanner
-from luthier.data.types import Example
+from luthier.data.types import Example, Sequence
 from luthier.engine.distribution import Ranks
 from luthier.engine.loop import Step
 from luthier.errors import OutOfMemoryError
@@ -20,9 +21,10 @@ class MicroBatch(NamedTuple):
 
     packed: PackedBatch
     step: int
+    samples: tuple[int, ...]
 
 
-def units_of(examples: Sequence[Example], objective: str) -> NDArray[np.float64]:
+def units_of(examples: Many[Example], objective: str) -> NDArray[np.float64]:
     """Units of each example: 1 for a pair, the summed weight of its targets otherwise."""
     if objective == "dpo":
         return np.ones(len(examples))
@@ -43,7 +45,7 @@ class StepSource:
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Many[Example],
         planner: StepPlanner,
         *,
         objective: str,
@@ -56,7 +58,8 @@ class StepSource:
         self.share, self.ranks, self.on_shrink = share, ranks, on_shrink
         self.budget = budget
         self.units = units_of(examples, objective)
-        self.objective = objective
+        counts = [len(example.sequences) for example in examples]
+        self.first_sequence = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     def plan(self, step: int) -> Step[MicroBatch]:
         """This rank's micro-batches of a step; the units are those of the whole step."""
@@ -66,10 +69,8 @@ class StepSource:
         )
         return self._step(step, samples, cuts)
 
-    def _step(
-        self, step: int, samples: Sequence[int], cuts: Sequence[Sequence[int]]
-    ) -> Step[MicroBatch]:
-        batches = [MicroBatch(self.packed(cut), step) for cut in cuts]
+    def _step(self, step: int, samples: Many[int], cuts: Many[Many[int]]) -> Step[MicroBatch]:
+        batches = [MicroBatch(self.packed(cut), step, tuple(cut)) for cut in cuts]
         return Step(
             number=step,
             units=float(self.units[list(samples)].sum()),
@@ -78,19 +79,20 @@ class StepSource:
             rows=describe_rows(self.examples, samples),
         )
 
-    def packed(self, samples: Sequence[int]) -> PackedBatch:
-        """Some samples as one prefix tree."""
-        sequences, owners = [], []
+    def packed(self, samples: Many[int]) -> PackedBatch:
+        """Some samples as one prefix tree; every sequence of the data has a number of its own."""
+        sequences: list[Sequence] = []
+        numbers: list[int] = []
         for sample in samples:
             sequences += self.examples[sample].sequences
-            owners += [sample] * len(self.examples[sample].sequences)
-        return pack(sequences, share=self.share, sample_ids=owners)
+            numbers += range(self.first_sequence[sample], self.first_sequence[sample + 1])
+        return pack(sequences, share=self.share, sample_ids=numbers)
 
     def shrink(self, step: int, error: BaseException) -> None:
         """Halve the budget of tokens, down to one sample at a time."""
         plan = self.plan(step)
         largest = max((len(batch.packed.ids) for batch in plan.batches), default=0)
-        most = max((len(set(b.packed.sequence_samples.tolist())) for b in plan.batches), default=0)
+        most = max((len(batch.samples) for batch in plan.batches), default=0)
         if not self.ranks.any(most > 1):
             raise OutOfMemoryError(
                 f"step {step}: memory ran out with one sample of {largest} tokens at a time",
@@ -117,7 +119,7 @@ class EvalSource(StepSource):
         return self.whole()
 
 
-def describe_rows(examples: Sequence[Example], samples: Sequence[int], most: int = 8) -> str:
+def describe_rows(examples: Many[Example], samples: Many[int], most: int = 8) -> str:
     """`a.jsonl line 3, line 9, ...`: where the samples of a step came from."""
     named = [str(examples[sample].origin) for sample in samples[:most]]
     more = f" and {format_count(len(samples) - most)} more" if len(samples) > most else ""

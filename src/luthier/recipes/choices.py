@@ -1,0 +1,141 @@
+"""Every value that was left open, decided from the data and the machine, with its reason."""
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from luthier.config import defaults
+from luthier.config.read import Resolved
+from luthier.errors import DeviceError
+from luthier.kernels.cpu import bf16_matmul_is_fast
+from luthier.planner.budget import Shape, free_for_activations, micro_batch_tokens, recomputation
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The device of this process."""
+
+    device: torch.device
+    name: str
+    total_bytes: int
+
+    @property
+    def cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+
+def this_machine(rank: int = 0) -> Machine:
+    """The CUDA device of this rank, else the processor."""
+    if torch.cuda.is_available():
+        if rank >= torch.cuda.device_count():
+            raise DeviceError(
+                f"devices asks for GPU {rank}, this machine has {torch.cuda.device_count()}",
+                why="each training process needs a GPU of its own",
+                fix=f"--devices {torch.cuda.device_count()}",
+            )
+        torch.cuda.set_device(rank)
+        facts = torch.cuda.get_device_properties(rank)
+        return Machine(torch.device("cuda", rank), facts.name, facts.total_memory)
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return Machine(torch.device("cpu"), f"CPU, {cores} cores", psutil.virtual_memory().total)
+
+
+def choose_dtype(wanted: str, machine: Machine) -> tuple[str, str]:
+    """`torch_dtype` as a name, and why.
+
+    Raises:
+        DeviceError: bfloat16 on a GPU that has none.
+    """
+    if machine.cuda:
+        modern = torch.cuda.get_device_capability(machine.device) >= (8, 0)
+        if wanted == "bfloat16" and not modern:
+            raise DeviceError(
+                f"torch_dtype: bfloat16 on {machine.name}",
+                why="bfloat16 needs compute capability 8.0 or newer",
+                fix="--torch_dtype float16",
+            )
+        if wanted == "auto":
+            return (
+                ("bfloat16", f"{machine.name} has it")
+                if modern
+                else ("float16", f"{machine.name} has no bfloat16")
+            )
+    elif wanted == "auto":
+        if bf16_matmul_is_fast():
+            return "bfloat16", "this processor has bfloat16 instructions"
+        return "float32", "this processor has no bfloat16 instructions"
+    return wanted, "given"
+
+
+def choose_for_data(resolved: Resolved, *, num_samples: int, num_params: int) -> Resolved:
+    """Learning rate, epochs, batch and alpha: what memory has no say in."""
+    settings = resolved.settings
+    chosen: dict[str, tuple[object, str]] = {}
+    if settings.learning_rate is None:
+        chosen["learning_rate"] = defaults.learning_rate_default(
+            settings.method,
+            settings.objective,
+            from_scratch=settings.from_scratch,
+            num_params=num_params,
+        )
+    if settings.num_train_epochs is None:
+        chosen["num_train_epochs"] = defaults.num_train_epochs_default(settings.objective)
+    if settings.lora_alpha is None and settings.method != "full":
+        chosen["lora_alpha"] = defaults.lora_alpha_default(settings.lora_dim)
+    if settings.per_device_train_batch_size == "auto":
+        chosen["per_device_train_batch_size"] = defaults.per_device_batch_default(
+            settings.objective,
+            num_samples=num_samples,
+            accumulation=settings.gradient_accumulation_steps,
+            devices=settings.devices,
+        )
+    return resolved.fill(**chosen) if chosen else resolved
+
+
+def choose_for_memory(
+    resolved: Resolved,
+    machine: Machine,
+    shape: Shape,
+    *,
+    static_bytes: int,
+    element_bytes: int,
+    longest_sample: int,
+    packable: bool,
+) -> Resolved:
+    """Recomputation and tokens at once.
+
+    Args:
+        static_bytes: Weights, gradients and optimiser state.
+        longest_sample: Tokens of the largest sample that has to be computed at once.
+        packable: Whether this architecture's activations can be recomputed layer by layer.
+    """
+    settings = resolved.settings
+    chosen: dict[str, tuple[object, str]] = {}
+    free = free_for_activations(machine.total_bytes, static_bytes)
+    recompute = settings.gradient_checkpointing == "full"
+    if settings.gradient_checkpointing == "auto":
+        recompute, why = recomputation(
+            shape, free_bytes=free, element_bytes=element_bytes, longest_sample=longest_sample
+        )
+        chosen["gradient_checkpointing"] = ("full" if recompute else "none", why)
+    if settings.micro_batch_tokens == "auto":
+        choice = micro_batch_tokens(
+            shape,
+            free_bytes=free,
+            element_bytes=element_bytes,
+            recompute=recompute,
+            longest_sample=longest_sample,
+            cuda=machine.cuda,
+        )
+        chosen["micro_batch_tokens"] = (choice.value, choice.reason)
+    if settings.share_prefixes == "auto":
+        if not packable:
+            chosen["share_prefixes"] = (False, "this architecture runs one sequence at a time")
+        elif settings.lora_dropout > 0:
+            chosen["share_prefixes"] = (False, "shared tokens would share a dropout mask")
+        else:
+            chosen["share_prefixes"] = (True, "what several sequences begin with is computed once")
+    return resolved.fill(**chosen) if chosen else resolved
