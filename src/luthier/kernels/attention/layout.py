@@ -1,0 +1,163 @@
+"""Where the nodes of a prefix tree lie in the row, and which calls compute its attention.
+
+T: rows.  A newcomer would get wrong: with the nodes depth-first, *all* descendants of a node are
+one contiguous run of rows right behind it.  Attention to a shared prefix is therefore one
+unmasked call for the whole subtree, not one per descendant, and no key is ever copied.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Span = tuple[int, int]
+
+CHUNK = 512
+"""Queries of one masked call: bounds its mask and its scores, whatever the length of a node."""
+
+
+class NodeLike(Protocol):
+    @property
+    def start(self) -> int: ...
+    @property
+    def stop(self) -> int: ...
+    @property
+    def path(self) -> tuple[Span, ...]: ...
+
+
+class BatchLike(Protocol):
+    """What a packed batch (`luthier.data.packing`) has to offer."""
+
+    @property
+    def nodes(self) -> Sequence[NodeLike]: ...
+    @property
+    def cu_q(self) -> NDArray[np.int32]: ...
+    @property
+    def cu_k(self) -> NDArray[np.int32]: ...
+    @property
+    def kv_index(self) -> NDArray[np.int64]: ...
+
+
+class TreeCall(NamedTuple):
+    """Queries of some rows against the keys of one run of rows."""
+
+    start: int
+    stop: int
+    k_start: int
+    k_stop: int
+    causal: bool  # queries and keys are the same rows; else every query sees every key
+
+
+class ChunkCall(NamedTuple):
+    """Queries of some rows against all they may see, gathered from several runs of rows."""
+
+    start: int
+    stop: int
+    depth: int  # of the first query
+    spans: tuple[Span, ...]  # keys in order of depth
+    k_depth: int  # of the first key
+
+
+@dataclass(frozen=True, eq=False)
+class TreeLayout:
+    """The tree of one micro-batch, ready for the attention of every layer."""
+
+    num_tokens: int
+    nodes: tuple[tuple[int, int, tuple[Span, ...]], ...]  # start, stop, path
+    max_depth: int  # tokens of the longest path, its own node included
+    max_q: int
+    device: torch.device
+    cu_q: Tensor  # int32, on the device
+    cu_k: Tensor
+    kv_index: Tensor  # int64, on the device
+    tree_calls: tuple[TreeCall, ...]
+    _chunks: dict[int | None, tuple[ChunkCall, ...]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_batch(cls, batch: BatchLike, device: torch.device | str = "cpu") -> "TreeLayout":
+        """Read the tree of a packed batch; the index tensors go to `device` once."""
+        nodes = tuple((node.start, node.stop, tuple(node.path)) for node in batch.nodes)
+        on_device = [torch.from_numpy(a).to(device) for a in (batch.cu_q, batch.cu_k)]
+        return cls(
+            num_tokens=nodes[-1][1],
+            nodes=nodes,
+            max_depth=max(stop - start + _length(path) for start, stop, path in nodes),
+            max_q=max(stop - start for start, stop, _ in nodes),
+            device=torch.device(device),
+            cu_q=on_device[0],
+            cu_k=on_device[1],
+            kv_index=torch.from_numpy(batch.kv_index).to(device),
+            tree_calls=tuple(_tree_calls(nodes)),
+        )
+
+    @property
+    def is_forest_of_leaves(self) -> bool:
+        """Whether nothing is shared: every node is a root."""
+        return not any(path for _, _, path in self.nodes)
+
+    def cuts(self, window: int | None) -> bool:
+        """Whether a window of that many tokens hides anything in this tree."""
+        return window is not None and window < self.max_depth
+
+    def node_calls(self) -> tuple[ChunkCall, ...]:
+        """One call a node with all the keys of its path."""
+        return tuple(
+            ChunkCall(start, stop, _length(path), (*path, (start, stop)), 0)
+            for start, stop, path in self.nodes
+        )
+
+    def chunk_calls(self, window: int | None) -> tuple[ChunkCall, ...]:
+        """At most `CHUNK` queries a call, each with the keys within `window`; kept for the next layer."""
+        window = window if self.cuts(window) else None
+        if window not in self._chunks:
+            self._chunks[window] = tuple(
+                call for node in self.nodes for call in _node_chunks(node, window)
+            )
+        return self._chunks[window]
+
+
+def _length(spans: Sequence[Span]) -> int:
+    return sum(stop - start for start, stop in spans)
+
+
+def _tree_calls(nodes: Sequence[tuple[int, int, tuple[Span, ...]]]) -> list[TreeCall]:
+    """Every node on itself, then every node that has descendants for all of them at once."""
+    subtree_stop = {(start, stop): stop for start, stop, _ in nodes}
+    for _, stop, path in nodes:
+        for ancestor in path:
+            subtree_stop[ancestor] = max(subtree_stop[ancestor], stop)
+    own = [TreeCall(start, stop, start, stop, True) for start, stop, _ in nodes]
+    shared = [
+        TreeCall(stop, subtree_stop[start, stop], start, stop, False)
+        for start, stop, _ in nodes
+        if subtree_stop[start, stop] > stop
+    ]
+    return own + shared
+
+
+def _node_chunks(node: tuple[int, int, tuple[Span, ...]], window: int | None) -> list[ChunkCall]:
+    start, stop, path = node
+    depth = _length(path)
+    calls = []
+    for first in range(start, stop, CHUNK):
+        last = min(first + CHUNK, stop)
+        q_depth = depth + first - start
+        k_depth = 0 if window is None else max(0, q_depth - window + 1)
+        spans = _from_depth((*path, (start, last)), k_depth)
+        calls.append(ChunkCall(first, last, q_depth, spans, k_depth))
+    return calls
+
+
+def _from_depth(spans: Sequence[Span], depth: int) -> tuple[Span, ...]:
+    """The spans without their first `depth` rows."""
+    begins = accumulate((stop - start for start, stop in spans), initial=0)
+    cut = [
+        (start + max(0, depth - begin), stop)
+        for (start, stop), begin in zip(spans, begins, strict=False)
+    ]
+    return tuple((start, stop) for start, stop in cut if start < stop)
