@@ -1,0 +1,158 @@
+"""What can be said about a model from its config alone, before anything is allocated or built."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import (
+    ArchitectureError,
+    ModelError,
+    QuantisationError,
+    RemoteCodeError,
+    TokenizerError,
+)
+from luthier.gallery import family_of
+
+MAX_CONFIG_BYTES = 2**20
+MAX_PLAIN_BYTES = 2**34
+
+# Field names of the families, with the largest value a real model has, and room above it.
+_BOUNDS = {
+    ("num_hidden_layers", "n_layer"): 1_000,
+    ("hidden_size", "n_embd"): 2**17,
+    ("num_attention_heads", "n_head"): 4_096,
+    ("num_key_value_heads",): 4_096,
+    ("head_dim",): 2**14,
+    ("intermediate_size", "n_inner", "moe_intermediate_size"): 2**20,
+    ("vocab_size",): 2**22,
+    ("max_position_embeddings", "n_positions"): 2**28,
+    ("num_local_experts", "num_experts"): 4_096,
+}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a model folder, checked.
+
+    Raises:
+        ModelError: It is missing, not a JSON object, or its numbers make no model.
+        RemoteCodeError: Its type is known only to code that comes with the model.
+        QuantisationError: The weights are already quantised.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} has no config.json",
+            why="a model folder holds config.json, *.safetensors and a tokenizer",
+            fix="give the folder that holds them, or a gallery name: luthier gallery list",
+        )
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise _config_error(path, f"it is larger than {MAX_CONFIG_BYTES:,} bytes")
+    try:
+        config = json.loads(path.read_bytes(), parse_constant=_no_constant)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, _NotANumber) as error:
+        raise _config_error(path, f"it is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise _config_error(path, "it is not a JSON object")
+    check_config(config, path)
+    return config
+
+
+def check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Raise what `read_config` raises, for a config that has been read already."""
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise _config_error(path, f"model_type is {model_type!r}, a name is needed")
+    if config.get("auto_map") and not family_of(config).known:
+        raise RemoteCodeError(
+            f"{path} asks for code of its own: model_type {model_type!r} with auto_map",
+            why="luthier runs no code that comes with a model; only types built into transformers load",
+            fix="choose a model of a known family: luthier gallery list",
+        )
+    if config.get("is_encoder_decoder"):
+        raise ArchitectureError(
+            f"{path} describes an encoder-decoder model ({model_type})",
+            why="luthier fine-tunes decoder-only language models",
+            fix="choose a model of a known family: luthier gallery list",
+        )
+    _refuse_quantised(config, path)
+    text = config.get("text_config")
+    problems = [*_size_problems(config)]
+    problems += _size_problems(text) if isinstance(text, Mapping) else []
+    if problems:
+        raise _config_error(path, "; ".join(problems))
+
+
+def check_tokenizer_fits(num_tokens: int, embedding_rows: int) -> None:
+    """Refuse a tokenizer whose largest id + 1 is more than the model has embeddings for.
+
+    Raises:
+        TokenizerError: Ids would fall outside of the table.
+    """
+    if num_tokens > embedding_rows:
+        raise TokenizerError(
+            f"the tokenizer has {num_tokens:,} tokens, the model embeds {embedding_rows:,}",
+            why=f"ids {embedding_rows:,} to {num_tokens - 1:,} have no embedding",
+            fix="use the tokenizer that belongs to the model, or remove the added tokens",
+        )
+
+
+def ignored_code(config: Mapping[str, Any]) -> str | None:
+    """A notice if the config names code of its own that is not needed and not run."""
+    if config.get("auto_map"):
+        return f"auto_map of the config ignored: {config['model_type']} is built in, no code of the model is run"
+    return None
+
+
+def _size_problems(config: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for names, largest in _BOUNDS.items():
+        for name in names:
+            value = config.get(name)
+            if value is None:
+                continue
+            if type(value) is not int or not 1 <= value <= largest:
+                problems.append(f"{name} is {value!r}, 1 to {largest:,} is possible")
+    if problems:
+        return problems
+    heads = config.get("num_attention_heads", config.get("n_head"))
+    hidden = config.get("hidden_size", config.get("n_embd"))
+    groups = config.get("num_key_value_heads")
+    if heads and groups and heads % groups:
+        problems.append(
+            f"num_attention_heads {heads} is not a multiple of num_key_value_heads {groups}"
+        )
+    if heads and hidden and config.get("head_dim") is None and hidden % heads:
+        problems.append(f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
+    return problems
+
+
+def _refuse_quantised(config: Mapping[str, Any], path: Path) -> None:
+    text = config.get("text_config")
+    nested = text.get("quantization_config") if isinstance(text, Mapping) else None
+    found = config.get("quantization_config") or nested
+    if not found:
+        return
+    kind = (
+        found.get("quant_method", "an unnamed method") if isinstance(found, Mapping) else str(found)
+    )
+    raise QuantisationError(
+        f"the weights of {path.parent} are already quantised ({kind})",
+        why="luthier quantises the original weights itself, so that merging is exact; "
+        "GPTQ, AWQ, FP8, MXFP4 and bitsandbytes folders are not loaded",
+        fix="give the original model and add: --load_in_4bit true",
+    )
+
+
+class _NotANumber(ValueError):
+    """JSON with NaN or Infinity in it."""
+
+
+def _no_constant(word: str) -> float:
+    raise _NotANumber(f"{word} is not a number of JSON")
+
+
+def _config_error(path: Path, why: str) -> ModelError:
+    return ModelError(
+        f"{path} describes no model", why=why, fix="fetch the model again, or mend the file"
+    )

@@ -1,0 +1,204 @@
+"""The safetensors files of a folder, checked before a byte of them is used.
+
+A header is parsed here, by our own rules, although the library would check most of them: a hostile
+file must end in a sentence, with bounded memory, whatever version of the library is installed.
+
+Source: https://github.com/huggingface/safetensors, section Format.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import DamagedWeightsError, ModelError, UnsafeWeightsError
+from luthier.units import format_bytes
+
+MAX_HEADER_BYTES = 100 * 2**20
+MAX_INDEX_BYTES = 100 * 2**20
+_ITEM_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+    "U64": 8, "U32": 4, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+}  # fmt: skip
+_FETCH_AGAIN = "fetch the model again; the file is damaged or was never safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a file: its dtype by the format's name, its shape, its size in bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    num_bytes: int
+
+
+def read_header(path: Path) -> dict[str, TensorSpec]:
+    """The tensors of a safetensors file, in the order of their bytes.
+
+    Raises:
+        DamagedWeightsError: The file is not exactly a header and the tensors it names.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+            raise _damaged(
+                path,
+                f"its header claims {length:,} bytes, the file has {size:,}; at most {format_bytes(MAX_HEADER_BYTES)} are read",
+            )
+        raw = file.read(length)
+    entries = _parse_json(raw, path)
+    entries.pop("__metadata__", None)
+    specs = {name: _spec(name, entry, path) for name, entry in entries.items()}
+    order = sorted(specs, key=lambda name: specs[name][1])
+    position = 0
+    for name in order:
+        spec, begin = specs[name]
+        if begin != position:
+            kind = "overlaps the one before" if begin < position else "leaves a hole before it"
+            raise _damaged(
+                path, f"tensor {name} {kind}: it begins at byte {begin:,}, not {position:,}"
+            )
+        position += spec.num_bytes
+    if position != size - 8 - length:
+        raise _damaged(
+            path,
+            f"its tensors take {position:,} bytes, the file holds {size - 8 - length:,} after the header",
+        )
+    return {name: specs[name][0] for name in order}
+
+
+def find_weights(folder: Path) -> dict[Path, dict[str, TensorSpec]]:
+    """The weight files of a model folder with their tensors; index and files must agree.
+
+    Raises:
+        UnsafeWeightsError: Only pickled weights are there.
+        DamagedWeightsError: A shard is missing, unreadable, or not what the index says.
+        ModelError: There are no weights, or they are of another kind (GGUF, ONNX).
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _indexed(folder, index)
+    single = folder / "model.safetensors"
+    if single.is_file():
+        _inside(single, folder)
+        return {single: read_header(single)}
+    raise _no_weights(folder)
+
+
+def _indexed(folder: Path, index: Path) -> dict[Path, dict[str, TensorSpec]]:
+    if index.stat().st_size > MAX_INDEX_BYTES:
+        raise _damaged(index, f"it is larger than {format_bytes(MAX_INDEX_BYTES)}")
+    weight_map = _parse_json(index.read_bytes(), index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _damaged(index, "it has no weight_map from tensor names to files")
+    for name, shard in weight_map.items():
+        plain = (
+            isinstance(shard, str) and Path(shard).name == shard and shard.endswith(".safetensors")
+        )
+        if not plain:
+            raise DamagedWeightsError(
+                f"{index} places tensor {name} in {shard!r}",
+                why="a shard is a plain .safetensors file name in the same folder, never a path",
+                fix=_FETCH_AGAIN,
+            )
+    shards = sorted(set(weight_map.values()))
+    if missing := [shard for shard in shards if not (folder / shard).is_file()]:
+        raise DamagedWeightsError(
+            f"{folder} lacks {', '.join(missing)}",
+            why=f"the index names {len(shards)} files",
+            fix="fetch the model again",
+        )
+    found: dict[Path, dict[str, TensorSpec]] = {}
+    for shard in shards:
+        _inside(folder / shard, folder)
+        tensors = read_header(folder / shard)
+        expected = {name for name, place in weight_map.items() if place == shard}
+        if wrong := sorted(expected ^ set(tensors)):
+            raise _damaged(
+                folder / shard,
+                f"index and file disagree about {len(wrong)} tensors, first {wrong[0]}",
+            )
+        found[folder / shard] = tensors
+    return found
+
+
+def _inside(path: Path, folder: Path) -> None:
+    """Refuse a link that leaves the folder, save for the blobs beside a snapshot of the hub's cache."""
+    target, home = path.resolve(), folder.resolve()
+    allowed = [home]
+    if home.parent.name == "snapshots":
+        allowed.append(home.parents[1] / "blobs")
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise ModelError(
+            f"{path} is a link to {target}",
+            why="files of a model stay inside its folder",
+            fix="copy the file into the folder",
+        )
+
+
+def _no_weights(folder: Path) -> ModelError:
+    names = sorted(path.name for path in folder.iterdir())
+    if pickled := [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]:
+        return UnsafeWeightsError(
+            f"{folder} has its weights only as {pickled[0]}",
+            why="pickled files can run code when they are opened; luthier reads safetensors and nothing else",
+            fix="take a revision of the model with *.safetensors, or convert it in a sandbox: "
+            "https://huggingface.co/spaces/safetensors/convert",
+        )
+    if other := [
+        name for name in names if name.endswith((".gguf", ".ggml", ".onnx", ".h5", ".msgpack"))
+    ]:
+        return ModelError(
+            f"{folder} has its weights only as {other[0]}",
+            why="luthier fine-tunes models in safetensors; GGUF, ONNX, TensorFlow and Flax files are not read",
+            fix="give the folder or hub id of the original model",
+        )
+    return ModelError(
+        f"{folder} has no weights",
+        why="model.safetensors, or model.safetensors.index.json with its shards, is needed",
+        fix="fetch the model again; to start from random weights: --from_scratch true",
+    )
+
+
+def _spec(name: str, entry: Any, path: Path) -> tuple[TensorSpec, int]:
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    except (TypeError, KeyError, ValueError):
+        raise _damaged(path, f"tensor {name} lacks dtype, shape or data_offsets") from None
+    numbers = [*shape, begin, end] if isinstance(shape, list) else [None]
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise _damaged(path, f"tensor {name} has a shape or an offset that is not a count")
+    if dtype not in _ITEM_BYTES:
+        raise _damaged(path, f"tensor {name} has the unknown dtype {dtype!r}")
+    size = math.prod(shape) * _ITEM_BYTES[dtype]
+    if size != end - begin:
+        raise _damaged(
+            path, f"tensor {name} of {dtype} {shape} needs {size:,} bytes, it has {end - begin:,}"
+        )
+    if not size:
+        raise _damaged(path, f"tensor {name} of shape {shape} holds nothing")
+    return TensorSpec(dtype, tuple(shape), size), begin
+
+
+def _parse_json(raw: bytes, path: Path) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise _damaged(path, "a name is given twice")
+        return fields
+
+    try:
+        fields = json.loads(raw, object_pairs_hook=unique)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise _damaged(path, f"it is not JSON: {error}") from None
+    if not isinstance(fields, Mapping):
+        raise _damaged(path, "it is not a JSON object")
+    return dict(fields)
+
+
+def _damaged(path: Path, why: str) -> DamagedWeightsError:
+    return DamagedWeightsError(f"{path} is damaged", why=why, fix=_FETCH_AGAIN)
