@@ -1,0 +1,106 @@
+"""Dropout masks that are a function of the token, not of a generator's state.
+
+T: tokens of a micro-batch.  K: columns.
+
+Whether an element is kept is a hash of (seed, step, module, sample, position, column): no cut into
+micro-batches, number of ranks or recomputation moves it, and every device gives the same bits.
+The trap: tokens that several sequences share would share a mask, so prefixes are not shared while
+dropout is above 0; two sequences of one row (chosen and rejected) need sample numbers of their own.
+
+Source: the mixing function is SplitMix64, Steele et al. 2014,
+https://doi.org/10.1145/2660193.2660195; one 64-bit value serves four columns, 16 bits each.
+"""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+LANES = 65536  # a column's random number is one of so many: the rate is a multiple of 1/65536
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
+_FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_SECOND = -7723592293110705685  # 0x94D049BB133111EB
+
+
+class TokenKeys:
+    """One hash for each token of the micro-batch at hand; the LoRA modules of a model share it.
+
+    `set` is called before each forward pass that trains.
+    """
+
+    def __init__(self) -> None:
+        self._key_T: Tensor | None = None
+
+    def set(self, *, seed: int, step: int, sample_T: Tensor, position_T: Tensor) -> None:
+        """Take the tokens of the coming forward pass.
+
+        Args:
+            seed: Of the run.
+            step: Optimiser step, 1-based.
+            sample_T: Number of the sequence a token belongs to, int64, the same in every cut.
+            position_T: Position within that sequence.
+        """
+        start = torch.tensor([_signed(seed), _signed(step)], dtype=torch.int64)
+        start = _mix(_mix(start[:1]) + start[1:]).to(sample_T.device)
+        key_T = _mix(start + sample_T.to(torch.int64).reshape(-1))
+        self._key_T = _mix(key_T + position_T.to(torch.int64).reshape(-1))
+
+    def clear(self) -> None:
+        """Forget the tokens, so that a forward pass without its own is noticed."""
+        self._key_T = None
+
+    def of_module(self, module: int) -> Tensor:
+        """The hash of each token for one module, int64."""
+        assert self._key_T is not None, "a forward pass with dropout needs TokenKeys.set first"
+        return _mix(self._key_T + _signed(module))
+
+
+def module_number(name: str) -> int:
+    """A number for a module that depends on its name alone, below 2^63."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1
+
+
+def dropped(key_T: Tensor, columns: int, rate: float) -> Tensor:
+    """Which elements are dropped: bool, shape (T, K).
+
+    Args:
+        key_T: From `TokenKeys.of_module`.
+        columns: K.
+        rate: Share that is dropped, 0 <= rate < 1, rounded to a multiple of 1/65536.
+    """
+    words = -(-columns // 4)
+    column_K = torch.arange(1, words + 1, dtype=torch.int64, device=key_T.device) * _GOLDEN
+    lane_TK = _mix(key_T[:, None] + column_K).view(torch.int16)
+    drop_TK = lane_TK < _lanes(rate) - LANES // 2
+    return drop_TK if 4 * words == columns else drop_TK[:, :columns]
+
+
+def upscale(rate: float) -> float:
+    """What the kept elements are multiplied by: one over the share that is kept, exactly."""
+    return LANES / (LANES - _lanes(rate))
+
+
+def dropout_plain(x_TK: Tensor, key_T: Tensor, rate: float) -> Tensor:
+    """The plain twin of what `lora_linear` does inside: drop, scale up, let autograd differentiate."""
+    keep_TK = ~dropped(key_T, x_TK.shape[-1], rate)
+    return x_TK * keep_TK * upscale(rate)
+
+
+def _lanes(rate: float) -> int:
+    assert 0 <= rate < 1, f"a dropout rate is at least 0 and below 1, not {rate}"
+    return min(round(rate * LANES), LANES - 1)
+
+
+def _signed(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser on a fresh int64 tensor: products wrap, shifts are made logical."""
+    x = x + _GOLDEN
+    x ^= (x >> 30) & (2**34 - 1)
+    x *= _FIRST
+    x ^= (x >> 27) & (2**37 - 1)
+    x *= _SECOND
+    x ^= (x >> 31) & (2**33 - 1)
+    return x
