@@ -1,0 +1,98 @@
+"""The entry point: the only place where an error becomes text and an exit status.
+
+0 done, 1 our fault, 2 the user can put it right, 130 and 143 stopped with a checkpoint.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from luthier.errors import LuthierError
+
+COMMANDS = ("train", "gallery", "runs", "doctor")
+"""Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
+
+OUR_FAULT, THEIRS, INTERRUPTED = 1, 2, 130
+
+
+def build(asked: str | None) -> typer.Typer:
+    """The application; commands other than the one asked for are only named, so that it is quick."""
+    app = typer.Typer(
+        name="luthier",
+        help="Fine-tune a language model on your data and your machine.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_version)
+    for name in COMMANDS:
+        import_module(f"luthier.cli.{name}").register(app, asked)
+    return app
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"luthier {version('luthier')}")
+        raise typer.Exit
+
+
+def _version(
+    show: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Fine-tune a language model on your data and your machine."""
+
+
+def _arguments(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The command asked for, and argv in the one form that the parser gets."""
+    asked = next((word for word in words if not word.startswith("-")), None)
+    if asked == "train":
+        from luthier.cli.flags import normalise_settings
+
+        place = words.index(asked) + 1
+        rest = normalise_settings(words[place:], switches=frozenset({"json"}))
+        return asked, [*words[:place], *rest]
+    return asked, list(words)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its status."""
+    try:
+        asked, arguments = _arguments(sys.argv[1:] if words is None else words)
+        build(asked)(arguments, prog_name="luthier")
+    except LuthierError as error:
+        _report(error)
+        raise SystemExit(THEIRS) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # `luthier runs list | head` wants no more of us
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception as error:  # noqa: BLE001  the last line of defence: shown in full, never hidden
+        traceback.print_exc()
+        typer.secho(
+            f"error: {type(error).__name__}: this is a fault of luthier, not yours",
+            fg="red",
+            err=True,
+        )
+        raise SystemExit(OUR_FAULT) from None
+
+
+def _report(error: LuthierError) -> None:
+    from luthier.cli.render import clean
+
+    typer.secho(f"error: {clean(str(error))}", fg=typer.colors.RED, err=True)
+
+
+if __name__ == "__main__":
+    main()

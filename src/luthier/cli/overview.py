@@ -1,0 +1,59 @@
+"""What a run directory says, for `luthier runs show` and `luthier runs follow`."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from luthier import events
+from luthier.config.read import load_saved
+from luthier.runs import RunDirectory
+
+PAUSE_S = 0.5
+FINAL = {"finished", "failed"}
+
+
+def overview(run: RunDirectory) -> dict[str, Any]:
+    """Status, settings that somebody gave, data, last evaluation and paths, as plain values."""
+    status = run.status()
+    about: dict[str, Any] = {
+        "run": run.name,
+        "path": str(run.path),
+        "state": str(status),
+        "loss": status.loss,
+    }
+    if run.settings_file.exists():
+        resolved = load_saved(run.settings_file)
+        values = resolved.settings.model_dump(mode="json")
+        about["settings"] = {
+            name: f"{values[name]}  ({source})"
+            for name, source in resolved.provenance.items()
+            if source != "default"
+        }
+    if run.data_file.exists():
+        about["data"] = json.loads(run.data_file.read_text("utf-8"))
+    seen = list(events.read(run.events_file)) if run.events_file.exists() else []
+    for kind in ("evaluated", "checkpoint", "finished", "failed"):
+        if last := [event for event in seen if event["type"] == kind][-1:]:
+            hidden = {"type", "time", "elapsed_s"}
+            about[kind] = {name: value for name, value in last[0].items() if name not in hidden}
+    if run.result.exists():
+        about["result"] = str(run.result)
+    return about
+
+
+def watch(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """Events of a run as they are written; ends when the run has, or nobody works in it."""
+    shown = 0
+    while True:
+        alive = run.status().state == "running"  # before reading, so that no last event is missed
+        lines = run.events_file.read_bytes().split(b"\n")[:-1] if run.events_file.exists() else []
+        for line in lines[shown:]:
+            try:
+                yield json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                continue  # torn by a kill; the resume that follows starts a new line
+        shown = len(lines)
+        if not alive:
+            return
+        time.sleep(PAUSE_S)

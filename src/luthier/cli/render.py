@@ -1,0 +1,243 @@
+"""Everything that is drawn: the only user of rich.
+
+A live bar on a terminal, plain lines elsewhere, JSON where it was asked for.
+"""
+
+import json
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from luthier.events import Event
+from luthier.units import format_bytes, format_duration, format_rate
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+LONGEST_CELL = 60
+SECONDS_BETWEEN_LINES = 1.0
+
+
+def clean(text: str) -> str:
+    """Text without escape sequences and control characters, which a terminal would obey."""
+    return _CONTROL.sub("", text)
+
+
+def line(text: str) -> None:
+    """One line of output."""
+    sys.stdout.write(clean(text) + "\n")
+    sys.stdout.flush()
+
+
+def dump(value: Any) -> None:
+    """A value as JSON, for programs."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def cell(value: Any) -> str:
+    """A value as people read it."""
+    if value is None or value == {}:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return clean(str(value)).replace("\n", " ")
+
+
+def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "nothing") -> None:
+    """Rows of the same keys: a table on a terminal, aligned columns elsewhere, or JSON."""
+    if as_json:
+        dump(list(rows))
+        return
+    if not rows:
+        line(empty)
+        return
+    cells = [[cell(value) for value in row.values()] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(*rows[0].keys(), header_style="bold")
+        for row in cells:
+            drawn.add_row(*map(Text, row))
+        Console().print(drawn)
+        return
+    widths = [max(map(len, column)) for column in zip(rows[0].keys(), *cells, strict=True)]
+    for row in [list(rows[0].keys()), *cells]:
+        padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        line("  ".join(padded).rstrip())
+
+
+def facts(values: Mapping[str, Any], *, as_json: bool, indent: str = "") -> None:
+    """Names and values, nested ones indented, or JSON."""
+    if as_json:
+        dump(values)
+        return
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            line(f"{indent}{name}")
+            facts(value, as_json=False, indent=indent + "  ")
+        else:
+            line(f"{indent}{name.ljust(width)}  {cell(value)}")
+
+
+def side_by_side(titles: Sequence[str], texts: Sequence[str]) -> None:
+    """Texts in columns under their titles, wrapped to the width of the terminal."""
+    total = shutil.get_terminal_size((100, 24)).columns
+    width = max(20, (min(total, 160) - 3 * (len(texts) - 1)) // len(texts))
+    columns = [
+        [
+            title,
+            "-" * width,
+            *(part for row in text.splitlines() or [""] for part in _wrap(row, width)),
+        ]
+        for title, text in zip(titles, map(clean_lines, texts), strict=True)
+    ]
+    height = max(map(len, columns))
+    for number in range(height):
+        parts = [column[number] if number < len(column) else "" for column in columns]
+        line(" | ".join(part.ljust(width) for part in parts).rstrip())
+
+
+def clean_lines(text: str) -> str:
+    """`clean` that keeps line breaks."""
+    return "\n".join(map(clean, text.splitlines()))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, drop_whitespace=False) or [""]
+
+
+class Watcher:
+    """Shows the events of a run as they come.
+
+    Args:
+        as_json: Each event as a line of JSON instead.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self._total: int | None = None
+        self._last_line = 0.0
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if not self._as_json and sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}", markup=False),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def on_event(self, event: Event | Mapping[str, Any]) -> None:
+        """Show one event."""
+        fields = json.loads(event.to_json()) if isinstance(event, Event) else dict(event)
+        if self._as_json:
+            sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+            return
+        if fields["type"] == "planned":
+            self._total = fields.get("steps")
+        if fields["type"] in ("step", "reference"):
+            self._advance(fields)
+        elif text := describe(fields):
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(clean_lines(text), markup=False, highlight=False)
+        else:
+            line(text)
+
+    def _advance(self, fields: Mapping[str, Any]) -> None:
+        training = fields["type"] == "step"
+        done = fields["step"] if training else fields["done"]
+        total = self._total if training else fields["total"]
+        figures = step_figures(fields) if training else ""
+        title = "training" if training else "reference"
+        if self._bar is not None:
+            if self._task is None or self._bar.tasks[-1].description != title:
+                self._task = self._bar.add_task(title, total=total, figures="")
+            self._bar.update(self._task, completed=done, total=total, figures=figures)
+            return
+        now = fields.get("time", 0.0)
+        if done == total or done == 1 or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            of = f"/{total:,}" if total else ""
+            line(f"{title} {done:,}{of}  {figures}".rstrip())
+
+
+def step_figures(fields: Mapping[str, Any]) -> str:
+    """Loss, learning rate, speed and time left of a step."""
+    formats: dict[str, Callable[[float], str]] = {
+        "loss": lambda value: f"loss {value:.4f}",
+        "learning_rate": lambda value: f"lr {value:.2e}",
+        "tokens_per_s": format_rate,
+        "eta_s": lambda value: f"{format_duration(value)} left",
+    }
+    shown = ((name, fields.get(name)) for name in formats)
+    return "  ".join(formats[name](value) for name, value in shown if value is not None)
+
+
+def describe(fields: Mapping[str, Any]) -> str:
+    """An event that is not a step, in a line or a few."""
+    kind = fields["type"]
+    if kind in ("notice", "warning"):
+        return f"{kind}: {fields.get('text', '')}"
+    if kind == "resumed":
+        return f"resumed from step {fields['from_step']:,}"
+    if kind == "evaluated":
+        best = "  (best so far)" if fields.get("best") is True else ""
+        return (
+            f"evaluated at step {fields['step']:,}: {_figures(fields.get('metrics', fields))}{best}"
+        )
+    if kind == "checkpoint":
+        size = f", {format_bytes(fields['bytes'])}" if fields.get("bytes") else ""
+        return f"checkpoint {fields['path']}{size}"
+    if kind == "finished":
+        return "\n".join(_finished(fields))
+    if kind == "failed":
+        return f"failed: {fields.get('what', '')}"
+    if kind in ("started", "planned"):
+        hidden = {"type", "time", "elapsed_s", "settings", "versions"}
+        plain = {name: value for name, value in fields.items() if name not in hidden}
+        return f"{kind}: {_figures(plain)}"
+    return ""
+
+
+def _finished(fields: Mapping[str, Any]) -> Iterable[str]:
+    seconds = fields.get("seconds")
+    took = f" in {format_duration(seconds)}" if seconds is not None else ""
+    yield f"{fields.get('reason', 'finished')} at step {fields['step']:,}{took}"
+    if fields.get("result"):
+        yield f"result: {fields['result']}"
+
+
+def _figures(values: Mapping[str, Any]) -> str:
+    plain = (
+        (name, value)
+        for name, value in values.items()
+        if value is not None and not isinstance(value, Mapping | list)
+    )
+    return "  ".join(f"{name} {cell(value)}" for name, value in plain)

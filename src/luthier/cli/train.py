@@ -1,0 +1,35 @@
+"""`luthier train`: settings in, a run directory out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luthier.cli.options import AsJson
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="YAML or JSON file of settings.", show_default=False)
+]
+
+
+def register(app: typer.Typer, asked: str | None) -> None:
+    """Add the command; its 60 flags only where they are asked for."""
+    if asked == "train":
+        from luthier.cli.flags import with_settings
+
+        app.command()(with_settings(train))
+    else:
+        app.command("train", help=train.__doc__)(lambda: None)
+
+
+def train(flags: dict[str, Any], config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Fine-tune a model.  Every setting of the file is also a flag, and the flag wins."""
+    from luthier.cli import render
+    from luthier.config import read
+
+    resolved = read.load(config, flags)
+    from luthier.recipes import train as recipe  # imports torch: only when asked to train
+
+    with render.Watcher(as_json=as_json) as watcher:
+        result = recipe.run(resolved, on_event=watcher.on_event)
+    raise typer.Exit(result.exit_code)
