@@ -1,0 +1,255 @@
+"""Bytes and text of a data file, within limits: plain files only, gzip bounded, encodings strict.
+
+Everything streams; nothing here holds more than one buffer.
+"""
+
+import codecs
+import errno
+import gzip
+import io
+import os
+import stat
+import zlib
+from pathlib import Path
+from typing import IO, TextIO
+
+from luthier.errors import EncodingError, FileAccessError, LimitError, LuthierError, SyntaxProblem
+from luthier.units import GIB, MIB, format_bytes
+
+MAX_LINE_CHARS = 32 * MIB
+"""The longest line, record or array element read; a row of training data is far below it."""
+
+MAX_GZIP_RATIO = 250
+"""Times a gzip file may grow; text grows 3 to 30 times, a bomb about 1,000 times."""
+
+MAX_GZIP_BYTES = 64 * GIB
+_FREE_GZIP_BYTES = 16 * MIB  # below this the ratio says nothing
+
+_SPECIAL_FOLDERS = ("/dev", "/proc", "/sys")
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+_SIGNATURES = {
+    b"\x1f\x8b": ("gzip", "rename it so that it ends in .gz, for example rows.jsonl.gz"),
+    b"PK\x03\x04": ("a zip archive", "unpack it: unzip FILE"),
+    b"PAR1": ("Parquet", "rename it so that it ends in .parquet"),
+    b"\x28\xb5\x2f\xfd": ("zstandard", "unpack it: zstd -d FILE"),
+    b"BZh": ("bzip2", "unpack it: bunzip2 FILE"),
+    b"\xfd7zXZ\x00": ("xz", "unpack it: unxz FILE"),
+    b"ARROW1": ("an Arrow file", "write it as Parquet or JSONL"),
+}
+_BOMS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def check_file(path: Path) -> os.stat_result:
+    """The state of a plain, readable file.
+
+    Raises:
+        FileAccessError: It is missing, a dangling or looping link, a device, a pipe, a socket, a
+            directory, below /proc, /sys or /dev, or may not be read.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise _access_error(path, error) from error
+    kind = _KINDS.get(stat.S_IFMT(state.st_mode))
+    if kind is None and str(path.resolve()).startswith(tuple(f"{f}/" for f in _SPECIAL_FOLDERS)):
+        kind = "a file of the operating system"
+    if kind is not None:
+        raise FileAccessError(
+            f"{path} is {kind}", why="data is read from plain files", fix="give a file of rows"
+        )
+    return state
+
+
+def _access_error(path: Path, error: OSError) -> FileAccessError:
+    if error.errno == errno.ELOOP:
+        return FileAccessError(f"{path} is a link that leads back to itself", fix="give the file")
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return FileAccessError(
+            f"{path} is a link to {os.readlink(path)}, which does not exist", fix="give the file"
+        )
+    if error.errno == errno.ENOENT:
+        return FileAccessError(f"{path} does not exist", fix=_nearest(path))
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return FileAccessError(f"{path} cannot be read: {reason}", fix=f"chmod u+r '{path}'")
+
+
+def _nearest(path: Path) -> str:
+    """What might have been meant: names beside the missing one."""
+    from difflib import get_close_matches
+
+    folder = path.parent
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    if close := get_close_matches(path.name, names, n=3, cutoff=0.6):
+        return "did you mean " + " or ".join(str(folder / name) for name in close) + "?"
+    return f"look at the folder: ls '{folder}'"
+
+
+class _BoundedGzip(io.RawIOBase):
+    """A gzip stream that stops where it has grown beyond reason."""
+
+    def __init__(self, path: Path, packed: IO[bytes]) -> None:
+        self._path, self._packed = path, packed
+        self._plain = gzip.GzipFile(fileobj=packed)
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+        try:
+            chunk = self._plain.read(min(len(buffer), MIB))
+        except EOFError as error:
+            raise SyntaxProblem(
+                f"{self._path} ends in the middle of its gzip stream",
+                why="the file looks truncated",
+                fix="copy or download it again; gzip -t FILE checks it",
+            ) from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise SyntaxProblem(
+                f"{self._path} is not a sound gzip file: {error}", fix="gzip -t FILE checks it"
+            ) from error
+        self._size += len(chunk)
+        ratio = self._size / max(1, self._packed.tell())
+        if self._size > _FREE_GZIP_BYTES and (
+            ratio > MAX_GZIP_RATIO or self._size > MAX_GZIP_BYTES
+        ):
+            raise LimitError(
+                f"{self._path} grows {ratio:,.0f} times when unpacked",
+                why=f"at most {MAX_GZIP_RATIO} times and {format_bytes(MAX_GZIP_BYTES)} are read",
+                fix="unpack it and look at it: gzip -dk FILE",
+            )
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """A buffered stream of the file's bytes, unpacked where the name ends in .gz.
+
+    Raises:
+        FileAccessError: See `check_file`; or the bytes are those of another kind of file.
+    """
+    check_file(path)
+    try:
+        raw: IO[bytes] = path.open("rb")
+    except OSError as error:
+        raise _access_error(path, error) from error
+    if path.suffix.lower() == ".gz":
+        raw = io.BufferedReader(_BoundedGzip(path, raw), MIB)
+    _check_signature(path, raw)
+    return raw
+
+
+def _check_signature(path: Path, raw: IO[bytes]) -> None:
+    try:
+        start = raw.peek(8)[:8]  # type: ignore[attr-defined]
+    except LuthierError:
+        raw.close()
+        raise
+    for signature, (kind, fix) in _SIGNATURES.items():
+        if start.startswith(signature):
+            raw.close()
+            inside = "its content" if path.suffix.lower() == ".gz" else "it"
+            raise FileAccessError(
+                f"{path} is not what its name says: {inside} is {kind}",
+                why="a file is read by the ending of its name; archives inside archives are not",
+                fix=fix,
+            )
+
+
+def open_text(path: Path, encoding: str | None, *, newline: str | None = None) -> TextIO:
+    """The file as text: UTF-8 with or without a byte-order mark, or the encoding named.
+
+    Decoding is strict.  A `UnicodeDecodeError` that comes while reading is to be turned into
+    `encoding_error(path, encoding)`, which finds the line.
+
+    Raises:
+        EncodingError: The name is not an encoding of text, or the file is UTF-16 and none is named.
+    """
+    raw = open_bytes(path)
+    start = raw.peek(4)[:4]  # type: ignore[attr-defined]
+    if encoding is None:
+        for mark, name in _BOMS.items():
+            if start.startswith(mark):
+                raw.close()
+                raise EncodingError(
+                    f"{path} is {name.upper()}, not UTF-8",
+                    why="it begins with the byte-order mark of that encoding",
+                    fix=f"--encoding {name}",
+                )
+    codec = encoding or "utf-8"
+    try:
+        if codecs.lookup(codec).name == "utf-8" and start.startswith(codecs.BOM_UTF8):
+            codec = "utf-8-sig"
+        return io.TextIOWrapper(raw, encoding=codec, errors="strict", newline=newline)
+    except LookupError as error:
+        raw.close()
+        raise EncodingError(
+            f"encoding {encoding!r} is not known",
+            why="it is not the name of an encoding of text",
+            fix="--encoding utf-8, or gb18030, cp1252, shift_jis, utf-16",
+        ) from error
+
+
+def encoding_error(path: Path, encoding: str | None) -> EncodingError:
+    """Where the file stops being text in that encoding, and what it looks like instead."""
+    codec = encoding or "utf-8"
+    with open_bytes(path) as raw:
+        sample = raw.read(4 * MIB)
+    guess = _guess(sample)
+    found = f", it looks like {guess}" if guess else ""
+    fix = f"--encoding {guess}" if guess else "--encoding NAME, with the encoding it was written in"
+    line, reason = _first_bad_line(path, codec)
+    return EncodingError(f"{path} line {line} is not {codec.upper()}{found}", why=reason, fix=fix)
+
+
+def _first_bad_line(path: Path, codec: str) -> tuple[int, str]:
+    if codecs.lookup(codec).name.startswith(("utf-16", "utf-32")):
+        return 1, f"the bytes are not valid {codec}"
+    with open_bytes(path) as raw:
+        number = 0
+        while line := raw.readline(MAX_LINE_CHARS):
+            number += 1
+            try:
+                line.decode(codec)
+            except UnicodeDecodeError as error:
+                if not line.endswith(b"\n") and error.end == len(line):
+                    return number, "the last character is incomplete: the file looks truncated"
+                return number, f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
+    return max(number, 1), f"the bytes are not valid {codec}"
+
+
+def _guess(sample: bytes) -> str | None:
+    """A likely encoding of bytes that are not UTF-8."""
+    if sample[:2] in _BOMS:
+        return "utf-16"
+    pairs = len(sample) // 2 or 1
+    if sample[1::2].count(0) > 0.4 * pairs:
+        return "utf-16-le"
+    if sample[0::2].count(0) > 0.4 * pairs:
+        return "utf-16-be"
+    if _try(sample, "utf-8") is not None:
+        return None  # the text is UTF-8 as far as the sample goes
+    chinese = _try(sample, "gb18030")
+    if chinese is not None:
+        foreign = [c for c in chinese if ord(c) > 127]
+        east = sum("\u3000" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in foreign)
+        if east > 0.6 * len(foreign):
+            return "gb18030"
+    return "cp1252" if _try(sample, "cp1252") is not None else "latin-1"
+
+
+def _try(sample: bytes, codec: str) -> str | None:
+    try:
+        return codecs.getincrementaldecoder(codec)("strict").decode(sample, final=False)
+    except UnicodeDecodeError:
+        return None
