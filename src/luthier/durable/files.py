@@ -55,7 +55,7 @@ class AppendFile:
     """A file of lines that only grows.  A last line torn by a kill is closed when it is opened.
 
     Raises:
-        DiskFullError: No space; the torn line is taken back, or closed by the next append.
+        DiskFullError: No space; a line that was torn by it is closed by the next append.
         RunError: Any other failure of the file system.
     """
 
@@ -71,14 +71,8 @@ class AppendFile:
         """Hand the line to the system; `sync` waits until the disk has it."""
         data = (b"\n" if self._torn else b"") + line.encode() + b"\n"
         with explained(self.path, len(data)):
-            size = os.fstat(self._fd).st_size
-            try:
-                _write_all(self._files, self._fd, data)
-            except OSError:
-                self._torn = True
-                with contextlib.suppress(OSError):  # else the next append closes the torn line
-                    self._files.truncate(self._fd, size)
-                raise
+            self._torn = True  # until the line is whole; taking it back could cut another's line
+            _write_all(self._files, self._fd, data)
             self._torn = False
             if sync:
                 self._files.fsync(self._fd)

@@ -23,9 +23,6 @@ class FileSystem:
     def write(self, fd: int, data: memoryview) -> int:
         return os.write(fd, data)
 
-    def truncate(self, fd: int, num_bytes: int) -> None:
-        os.ftruncate(fd, num_bytes)
-
     def fsync(self, fd: int) -> None:
         os.fsync(fd)
 
