@@ -1,0 +1,15 @@
+"""The process that one rank of a run lives in: `python -m luthier.worker RUN_DIRECTORY`."""
+
+import sys
+from pathlib import Path
+
+from luthier.recipes.train import run_launched
+
+
+def main() -> int:
+    """Train as `launch.json` of the run says; 0 when done or stopped, 2 when it failed."""
+    return run_launched(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
