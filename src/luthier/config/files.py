@@ -16,6 +16,8 @@ from luthier.errors import ConfigFileError
 from luthier.units import format_bytes
 
 MAX_BYTES = 256 * 1024
+MAX_DEPTH = 100
+TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 EXAMPLE = "model: starter\ndataset: rows.jsonl"
 
 
@@ -30,7 +32,11 @@ class Given(NamedTuple):
 class _Loader(yaml.SafeLoader):
     """Plain values only, by one rule for every value."""
 
+    depth = 0
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not all(isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+            raise ValueError(f"a name on line {node.start_mark.line + 1} is not a word")
         names = [key.value for key, _ in node.value]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             line = node.start_mark.line + 1
@@ -49,12 +55,22 @@ class _Loader(yaml.SafeLoader):
                 why="aliases can make a small file unboundedly large, so none is followed",
                 fix="write the value out",
             )
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0].endswith(":null")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in TAGS
 }
 for _tag, _pattern, _first in (
     ("bool", r"(true|false)$", "tf"),

@@ -149,7 +149,7 @@ class Settings(BaseModel):
     columns: dict[str, str] | None = None
     """Names in the rows for names luthier knows, as in `{prompt: question, completion: answer}`."""
 
-    encoding: str | None = None
+    encoding: str | None = Field(None, min_length=1)
     """Encoding of the data files.  Not given: UTF-8, with or without byte-order mark."""
 
     eval_dataset: Strings = ()

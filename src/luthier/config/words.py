@@ -5,7 +5,7 @@ is nothing; all else is left to the settings, which read `1e-4` and `true` by th
 """
 
 import types
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 
@@ -16,9 +16,9 @@ from luthier.errors import UsageError
 
 def _kinds(name: str) -> tuple[Any, ...]:
     annotation = Settings.model_fields[name].annotation
-    if get_origin(annotation) in (Union, types.UnionType):
-        return get_args(annotation)
-    return (annotation,)
+    union = get_origin(annotation) in (Union, types.UnionType)
+    kinds = get_args(annotation) if union else (annotation,)
+    return tuple(get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds)
 
 
 def _is(name: str, kind: type) -> bool:
