@@ -28,8 +28,8 @@ def train(flags: dict[str, Any], config: ConfigFile = None, as_json: AsJson = Fa
     from luthier.config import read
 
     resolved = read.load(config, flags)
-    from luthier.recipes import train as recipe  # imports torch: only when asked to train
+    from luthier.recipes.train import run  # imports torch: only when asked to train
 
     with render.Watcher(as_json=as_json) as watcher:
-        result = recipe.run(resolved, on_event=watcher.on_event)
+        result = run(resolved, on_event=watcher.on_event)
     raise typer.Exit(result.exit_code)

@@ -1,0 +1,119 @@
+"""What is drawn: plain lines off a terminal, a bar on one, JSON where it is asked for."""
+
+import json
+
+import pytest
+
+from luthier.cli import render
+from luthier.events import Event
+
+
+def test_control_sequences_are_taken_out_and_text_stays():
+    assert render.clean("a\x1b[31mb\x1b[0m\x07\x9bc é 猫\n") == "abc é 猫\n"
+
+
+def test_a_table_off_a_terminal_is_aligned_text(capsys):
+    rows = [{"run": "a", "loss": None, "steps": 12345}, {"run": "longer", "loss": 0.25, "steps": 1}]
+    render.table(rows, as_json=False)
+    assert capsys.readouterr().out == (
+        "run     loss  steps\na       -     12,345\nlonger  0.25  1\n"
+    )
+    render.table(rows, as_json=True)
+    assert json.loads(capsys.readouterr().out) == rows
+    render.table([], as_json=False, empty="none yet")
+    assert capsys.readouterr().out == "none yet\n"
+
+
+def test_facts_are_nested(capsys):
+    render.facts({"a": 1, "inner": {"bb": True, "c": {}}}, as_json=False)
+    assert capsys.readouterr().out == "a      1\ninner\n  bb  yes\n  c   -\n"
+
+
+def test_side_by_side_wraps(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "43")
+    render.side_by_side(["base", "tuned"], ["one two three four five six", "short"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("|")[0].strip() == "base"
+    assert lines[2].endswith("| short")
+    assert len(lines) == 4
+
+
+EVENTS = [
+    Event("started", {"device": "cpu"}),
+    Event("notice", {"text": "nothing is padded"}),
+    Event("planned", {"steps": 3}),
+    Event("reference", {"done": 2, "total": 2}),
+    *(
+        Event(
+            "step",
+            {
+                "step": n,
+                "loss": 1.0 / n,
+                "learning_rate": 2e-4,
+                "tokens_per_s": 1234.0,
+                "eta_s": 5.0,
+            },
+            time=100.0 + n / 10,
+        )
+        for n in (1, 2, 3)
+    ),
+    Event("evaluated", {"step": 3, "metrics": {"loss": 0.5}, "best": True}),
+    Event("checkpoint", {"step": 3, "path": "runs/x/checkpoints/step-000003", "bytes": 2**20}),
+    Event(
+        "finished", {"step": 3, "reason": "finished", "result": "runs/x/result", "seconds": 12.0}
+    ),
+]
+
+
+def test_a_run_off_a_terminal_is_plain_lines_and_no_flood(capsys):
+    with render.Watcher() as watcher:
+        for event in EVENTS:
+            watcher.on_event(event)
+    assert capsys.readouterr().out.splitlines() == [
+        "started: device cpu",
+        "notice: nothing is padded",
+        "planned: steps 3",
+        "reference 2/2",
+        "training 1/3  loss 1.0000  lr 2.00e-04  1,234 tok/s  5.0 s left",
+        "training 3/3  loss 0.3333  lr 2.00e-04  1,234 tok/s  5.0 s left",
+        "evaluated at step 3: loss 0.5  (best so far)",
+        "checkpoint runs/x/checkpoints/step-000003, 1 MiB",
+        "finished at step 3 in 12.0 s",
+        "result: runs/x/result",
+    ]
+
+
+def test_json_is_one_event_a_line_whatever_it_holds(capsys):
+    with render.Watcher(as_json=True) as watcher:
+        watcher.on_event(Event("step", {"step": 1, "loss": float("nan")}))
+        watcher.on_event({"type": "notice", "text": "x"})
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["loss"] is None
+    assert lines[0]["loss_text"] == "nan"
+    assert lines[1] == {"type": "notice", "text": "x"}
+
+
+def test_a_terminal_gets_a_bar_with_loss_speed_and_time_left(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with render.Watcher() as watcher:
+        for event in EVENTS:
+            watcher.on_event(event)
+    out = capsys.readouterr().out
+    for part in (
+        "training",
+        "3/3",
+        "loss 0.3333",
+        "1,234 tok/s",
+        "5.0 s left",
+        "nothing is padded",
+    ):
+        assert part in out
+
+
+@pytest.mark.parametrize(
+    "kind", ["started", "notice", "warning", "data", "planned", "finished", "failed"]
+)
+def test_an_event_of_an_older_version_with_fewer_fields_is_shown_all_the_same(kind):
+    assert isinstance(render.describe({"type": kind, "step": 1}), str)
