@@ -1,0 +1,265 @@
+"""Continue a prompt token by token, with the model's own attention and a cache of keys and values.
+
+B: prompts that go through the model together, all equally long.  T: tokens.  V: vocabulary.
+
+The trap: nothing here pads.  A padded batch needs masks and position ids that every architecture
+reads a little differently; prompts of equal length need neither.
+"""
+
+import inspect
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from luthier.errors import SettingsError, TooLongError
+from luthier.models.build import generation_mode
+
+CHUNK_T = 1024
+"""Prompt tokens computed at once: bounds the memory of a long prompt."""
+
+Finish = Literal["stop", "length", "context"]
+
+
+class PrefixCache:
+    """Keys and values of what was computed last, so that the next turn computes only what is new.
+
+    Belongs to one model in one state: a dialogue with the adapter and one without need two.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        # State-space layers cannot take a token back; the others are kept whole, windows included.
+        self.trims = not _has_recurrent_layers(model.config)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        config = None if self.trims else self._model.config
+        self.ids: list[int] = []
+        self.state = DynamicCache(config=config)
+
+    def reuse(self, prompt_ids: Sequence[int]) -> int:
+        """Keep what agrees with a prompt; returns how many of its tokens need no computing.
+
+        At least the last token of the prompt is computed: its output begins the answer.
+        """
+        agreed = 0
+        for kept, asked in zip(self.ids, prompt_ids[:-1], strict=False):
+            if kept != asked:
+                break
+            agreed += 1
+        if agreed < len(self.ids):
+            if self.trims and agreed:
+                self.state.crop(agreed - len(self.ids))
+                del self.ids[agreed:]
+            else:
+                self.clear()
+        return len(self.ids)
+
+
+class Generation(Iterator[int]):
+    """The tokens of one answer, computed as they are asked for; the stop token is not among them.
+
+    Attributes:
+        finish: Why it ended: a stop token, `max_new_tokens`, or the context is full; None before.
+        num_reused: Tokens of the prompt that were in the prefix cache.
+    """
+
+    def __init__(self, tokens: Iterator[int]) -> None:
+        self.finish: Finish | None = None
+        self.num_reused = 0
+        self._tokens = tokens
+
+    def __next__(self) -> int:
+        return next(self._tokens)
+
+
+def generate(
+    model: nn.Module,
+    prompt_ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    stop_ids: Collection[int] = (),
+    prefix_cache: PrefixCache | None = None,
+) -> Generation:
+    """Continue a prompt.
+
+    Args:
+        model: A transformers language model.
+        prompt_ids: At least one token.
+        max_new_tokens: Most tokens of the answer, > 0; the context length of the model wins.
+        temperature: 0 takes the likeliest token; larger is more varied.
+        top_p: Sample among the likeliest tokens that together have this probability, 0 < top_p <= 1.
+        seed: Of the sampling; the answer is a function of model, prompt and these arguments.
+        stop_ids: Tokens that end the answer.
+        prefix_cache: What the last call computed; changed in place.
+
+    Raises:
+        SettingsError: An argument is out of its range.
+        TooLongError: The prompt fills the context of the model.
+    """
+    _check_ranges(max_new_tokens, temperature, top_p)
+    limit = _room(model, prompt_ids, max_new_tokens)
+    cache = prefix_cache if prefix_cache is not None else PrefixCache(model)
+    choose = _Choice(temperature, top_p, seed)
+
+    def tokens() -> Iterator[int]:
+        result.num_reused = cache.reuse(prompt_ids)
+        fresh = list(prompt_ids[result.num_reused :])
+        for _ in range(limit):
+            # Not held between tokens: whoever reads them may do something else with the model.
+            with generation_mode(model), torch.no_grad():
+                logits_BV = _extend(model, cache, [fresh])
+            token = choose(logits_BV[0])
+            if token in stop_ids:
+                result.finish = "stop"
+                return
+            yield token
+            fresh = [token]
+        result.finish = "length" if limit == max_new_tokens else "context"
+
+    result = Generation(tokens())
+    return result
+
+
+def batch_generate(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    stop_ids: Collection[int] = (),
+    max_batch: int = 32,
+) -> list[list[int]]:
+    """Greedy answers to many prompts, in their order; those of equal length are computed together.
+
+    Raises:
+        SettingsError: An argument is out of its range.
+        TooLongError: A prompt fills the context of the model.
+    """
+    _check_ranges(max_new_tokens, 0.0, 1.0)
+    by_length: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(index)
+    answers: list[list[int]] = [[] for _ in prompts]
+    for members in by_length.values():
+        for start in range(0, len(members), max_batch):
+            group = members[start : start + max_batch]
+            limit = _room(model, prompts[group[0]], max_new_tokens)
+            with generation_mode(model), torch.no_grad():
+                found = _greedy(model, [prompts[index] for index in group], limit, stop_ids)
+            for index, answer in zip(group, found, strict=True):
+                answers[index] = answer
+    return answers
+
+
+def _greedy(
+    model: nn.Module, prompts: Sequence[Sequence[int]], limit: int, stop_ids: Collection[int]
+) -> list[list[int]]:
+    cache = PrefixCache(model)
+    answers: list[list[int]] = [[] for _ in prompts]
+    open_rows = set(range(len(prompts)))
+    fresh = [list(prompt) for prompt in prompts]
+    for _ in range(limit):
+        tokens = _extend(model, cache, fresh).argmax(-1).tolist()
+        for row, token in enumerate(tokens):
+            if row in open_rows and token in stop_ids:
+                open_rows.remove(row)
+            elif row in open_rows:
+                answers[row].append(token)
+        if not open_rows:
+            break
+        fresh = [[token] for token in tokens]  # a closed row goes on unread
+    return answers
+
+
+def _extend(model: nn.Module, cache: PrefixCache, fresh: Sequence[list[int]]) -> Tensor:
+    """Logits (B, V) behind the last of new tokens, which are in the cache afterwards."""
+    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    ids_BT = torch.tensor(fresh, dtype=torch.int64, device=device)
+    keep: dict[str, Any] = {"logits_to_keep": 1} if _keeps_last(type(model)) else {}
+    try:
+        for chunk_BT in ids_BT.split(CHUNK_T, dim=1):
+            output = model(input_ids=chunk_BT, past_key_values=cache.state, use_cache=True, **keep)
+    except BaseException:  # Ctrl-C too: layers may be of different lengths now
+        cache.clear()
+        raise
+    cache.ids += fresh[0]
+    logits: Tensor = output.logits[:, -1]
+    return logits
+
+
+_KEEPS_LAST: dict[type, bool] = {}
+
+
+def _keeps_last(kind: type[nn.Module]) -> bool:
+    if kind not in _KEEPS_LAST:
+        _KEEPS_LAST[kind] = "logits_to_keep" in inspect.signature(kind.forward).parameters
+    return _KEEPS_LAST[kind]
+
+
+class _Choice:
+    """Logits to a token; sampling is on the CPU, so that a seed means the same on every device."""
+
+    def __init__(self, temperature: float, top_p: float, seed: int) -> None:
+        self._temperature, self._top_p = temperature, top_p
+        self._draw = torch.Generator().manual_seed(seed)
+
+    def __call__(self, logits_V: Tensor) -> int:
+        if self._temperature == 0:
+            return int(logits_V.argmax())
+        scaled_V = logits_V.cpu().double() / self._temperature
+        probs_V, order_V = scaled_V.softmax(-1).sort(descending=True, stable=True)
+        # A token stays if those before it have not yet reached top_p: the first always does.
+        probs_V = probs_V.where(probs_V.cumsum(-1) - probs_V < self._top_p, 0.0)
+        drawn = torch.multinomial(probs_V, 1, generator=self._draw)
+        return int(order_V[drawn])
+
+
+def context_length(model: nn.Module) -> int | None:
+    """Most tokens the model can hold, by its config; None where the config names no limit."""
+    config: Any = model.config
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _room(model: nn.Module, prompt_ids: Sequence[int], max_new_tokens: int) -> int:
+    """How many tokens the answer may have."""
+    if not len(prompt_ids):
+        raise SettingsError(
+            "the prompt is empty", why="a model continues text, so it needs at least one token"
+        )
+    context = context_length(model)
+    if context is None:
+        return max_new_tokens
+    if len(prompt_ids) >= context:
+        raise TooLongError(
+            f"the prompt has {len(prompt_ids):,} tokens",
+            why=f"the model holds {context:,}, the answer included",
+            fix="shorten the prompt, or start a new conversation: /reset",
+        )
+    return min(max_new_tokens, context - len(prompt_ids))
+
+
+def _check_ranges(max_new_tokens: int, temperature: float, top_p: float) -> None:
+    wrong = {
+        f"max_new_tokens={max_new_tokens} (at least 1)": max_new_tokens < 1,
+        f"temperature={temperature} (0 or more)": not 0 <= temperature < float("inf"),
+        f"top_p={top_p} (above 0, at most 1)": not 0 < top_p <= 1,
+    }
+    if found := [text for text, is_wrong in wrong.items() if is_wrong]:
+        raise SettingsError(
+            f"out of range: {', '.join(found)}",
+            why="an answer has a length, a temperature and a share of probability to draw from",
+            fix="--max-new-tokens 256 --temperature 0.7 --top-p 0.95",
+        )
+
+
+def _has_recurrent_layers(config: Any) -> bool:
+    kinds = getattr(config.get_text_config(), "layer_types", None) or ()
+    return any("attention" not in kind or "linear" in kind for kind in kinds)
