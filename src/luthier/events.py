@@ -8,6 +8,7 @@ that every line is valid JSON and nothing is hidden.  After a resume the steps b
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,7 +47,17 @@ class Event:
         """One line of valid JSON without the newline."""
         body = asdict(self)
         merged = {"type": body.pop("type"), **body.pop("fields"), **body}
-        return json.dumps(_finite(merged), ensure_ascii=False, allow_nan=False)
+        clean = _finite(merged)
+        text = json.dumps(clean, ensure_ascii=False, allow_nan=False)
+        # Half of a surrogate pair, which JSON can carry into a text, has no bytes in UTF-8.
+        return json.dumps(clean) if re.search("[\ud800-\udfff]", text) else text
+
+
+def from_dict(line: Mapping[str, Any]) -> Event:
+    """An event back from its line."""
+    fields = dict(line)
+    kind, moment, elapsed = (fields.pop(name) for name in ("type", "time", "elapsed_s"))
+    return Event(kind, fields, moment, elapsed)
 
 
 def _finite(value: Any) -> Any:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import RankError
+from luthier.events import Event, from_dict
 
 POLL_S = 0.2
 
 
-def launch(run: Path, devices: int, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
     """Train with `devices` processes in the run directory; returns the last event.
 
     Raises:
@@ -33,7 +34,7 @@ def launch(run: Path, devices: int, on_event: Callable[[dict[str, Any]], None]) 
     with (run / "stderr.log").open("ab") as errors:
         process = subprocess.Popen(command, env=environment, stderr=errors)
         handlers = _pass_on(process)
-        last: dict[str, Any] = {}
+        last: Event | None = None
         try:
             running = True
             while running:
@@ -49,7 +50,7 @@ def launch(run: Path, devices: int, on_event: Callable[[dict[str, Any]], None]) 
             if process.poll() is None:
                 process.terminate()
                 process.wait(30)
-    if last.get("type") not in {"finished", "failed"}:
+    if last is None or last.type not in {"finished", "failed"}:
         tail = (run / "stderr.log").read_text("utf-8", "replace").strip().splitlines()[-3:]
         raise RankError(
             f"the {devices} training processes ended with status {process.returncode}",
@@ -68,7 +69,7 @@ def _pass_on(process: subprocess.Popen[bytes]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
 
 
-def _new_events(path: Path, seen: int) -> tuple[list[dict[str, Any]], int]:
+def _new_events(path: Path, seen: int) -> tuple[list[Event], int]:
     """Whole lines written since byte `seen`, and the byte behind them."""
     if not path.exists():
         return [], seen
@@ -79,5 +80,5 @@ def _new_events(path: Path, seen: int) -> tuple[list[dict[str, Any]], int]:
     events = []
     for line in whole.splitlines():
         if line.startswith(b"{") and line.endswith(b"}"):
-            events.append(json.loads(line))
+            events.append(from_dict(json.loads(line)))
     return events, seen + len(whole)

@@ -6,7 +6,8 @@ under everything they depend on, and serve later epochs, resumes, and runs with 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,10 @@ from luthier.data.packing import PackedBatch, pack
 from luthier.data.types import Example
 from luthier.durable import write_atomic
 from luthier.engine.distribution import Ranks
+from luthier.engine.loop import Interrupted
+from luthier.recipes.context import RunContext
+from luthier.recipes.trainee import Trainee
+from luthier.runs import home
 
 KERNELS = "1"
 """Raised when a change of our kernels moves a reference value by a bit."""
@@ -59,6 +64,45 @@ class ReferenceCache:
         values = np.array(list(self.values.values()), dtype=np.float64)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path, save({"keys": keys, "values": values}))
+
+
+def reference_values(
+    context: RunContext, trainee: Trainee, examples: Sequence[Example], prints: Mapping[str, str]
+) -> torch.Tensor:
+    """Reference values of the pairs of a run, from the cache or scored now, (pairs, 2), float64.
+
+    Called before step 1, also on a resume: the model is then still as it was at step 0.
+
+    Raises:
+        Interrupted: A stop was asked for; what was scored so far is lost.
+    """
+    names = ("base model", "starting adapter", "setting method", "setting load_in_4bit")
+    names += ("setting load_in_8bit", "setting bnb_4bit_quant_type", "setting torch_dtype")
+    names += ("setting bnb_4bit_use_double_quant", "setting share_prefixes")
+    depends_on = {name: prints[name] for name in names}
+    depends_on |= {"torch": torch.__version__, "device": context.machine.name, "kernels": KERNELS}
+    if prints["starting adapter"] == "new":
+        depends_on["starting adapter"] = "none"  # B is zero: the base itself
+    cache = ReferenceCache(home() / "cache" / "reference", **depends_on)
+    said = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if context.ranks.size == 1 and context.stop_requested():
+            raise Interrupted
+        if time.monotonic() - said > 0.5 or done >= total:
+            said = time.monotonic()
+            context.emit("reference", done=min(done, total), total=total)
+
+    values = score_pairs(
+        lambda batch: trainee.score(batch).logp_S,
+        examples,
+        cache,
+        share=context.settings.share_prefixes is True,
+        ranks=context.ranks,
+        progress=progress,
+    )
+    return torch.from_numpy(values)
 
 
 def score_pairs(

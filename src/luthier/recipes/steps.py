@@ -1,18 +1,18 @@
 """From examples to the micro-batches of each optimiser step."""
 
-from collections.abc import Callable
 from collections.abc import Sequence as Many
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.data.cut import Sizes, cut
 from luthier.data.packing import PackedBatch, pack
 from luthier.data.steps import StepPlanner
 from luthier.data.types import Example, Sequence
-from luthier.engine.distribution import Ranks
 from luthier.engine.loop import Step
 from luthier.errors import OutOfMemoryError
+from luthier.recipes.context import RunContext
 from luthier.units import format_count
 
 
@@ -39,25 +39,25 @@ class StepSource:
     Args:
         examples: All samples; the planner's indices point into them.
         planner: Order of samples and cut of steps.
-        share: Whether common prefixes are computed once.
-        on_shrink: Told (step, new budget) so that the run can record it.
+        max_sequences: 1 for models that run one sequence at a time.
     """
 
     def __init__(
         self,
+        context: RunContext,
         examples: Many[Example],
         planner: StepPlanner,
         *,
-        objective: str,
-        share: bool,
-        budget: int,
-        ranks: Ranks,
-        on_shrink: Callable[[int, int], None],
+        max_sequences: int | None,
     ) -> None:
+        settings = context.settings
+        assert isinstance(settings.micro_batch_tokens, int)
+        self.context, self.ranks = context, context.ranks
         self.examples, self.planner = examples, planner
-        self.share, self.ranks, self.on_shrink = share, ranks, on_shrink
-        self.budget = budget
-        self.units = units_of(examples, objective)
+        self.share = settings.share_prefixes is True
+        self.max_sequences = max_sequences
+        self.budget = settings.micro_batch_tokens
+        self.units = units_of(examples, settings.objective)
         counts = [len(example.sequences) for example in examples]
         self.first_sequence = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
@@ -100,23 +100,19 @@ class StepSource:
                 fix="--gradient_checkpointing full, a smaller --seq_length, or --load_in_4bit",
             )
         self.budget = max(1, min(self.budget, int(self.ranks.largest(largest))) // 2)
-        self.on_shrink(step, self.budget)
+        text = f"memory ran out at step {step}: from now on at most {self.budget} tokens at once"
+        self.context.emit("warning", text=text)
 
 
 class EvalSource(StepSource):
-    """All held-out samples as one step, in file order."""
-
-    def whole(self) -> Step[MicroBatch]:
-        """This rank's share of the held-out samples."""
-        everything = range(len(self.examples))
-        cuts = self.planner.cut(
-            everything, budget=self.budget, rank=self.ranks.rank, ranks=self.ranks.size
-        )
-        return self._step(0, everything, cuts)
+    """All held-out samples as one step, cut like a training step."""
 
     def plan(self, step: int) -> Step[MicroBatch]:
-        """The same whatever the step."""
-        return self.whole()
+        """This rank's share of the held-out samples, the same whatever the step."""
+        everything = range(len(self.examples))
+        sizes = Sizes(self.budget, self.share, max_sequences=self.max_sequences)
+        mine = everything[self.ranks.rank :: self.ranks.size]
+        return self._step(step, everything, cut(self.examples, mine, sizes))
 
 
 def describe_rows(examples: Many[Example], samples: Many[int], most: int = 8) -> str:

@@ -77,6 +77,11 @@ class Watcher:
             return "early_stopping"
         return None
 
+    def resume(self, step: int, history: dict[str, Any]) -> None:
+        """Go on behind a checkpoint of `step`."""
+        self.history.update(history)
+        self.saved_at = self.evaluated_at = step
+
     def save_once(self, step: int) -> None:
         """A checkpoint of this step, unless there is one."""
         if self.saved_at != step:

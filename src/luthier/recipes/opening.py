@@ -1,0 +1,146 @@
+"""A model ready to answer or to be measured: a run's result, a folder, a gallery name."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from luthier.data.render import Renderer
+from luthier.data.template import choose_template
+from luthier.data.tokenizer import Tokenizer
+from luthier.inference.chat import ChatSession, Sampling
+from luthier.models.adapter_files import load_adapter
+from luthier.models.adapters import Adapters
+from luthier.models.load import load_base
+from luthier.models.quantise import Quantisation
+from luthier.models.source import ModelSource, resolve_source
+from luthier.recipes.choices import DTYPES, choose_dtype, this_machine
+
+UNLIMITED = 2**24
+
+
+@dataclass
+class Opened:
+    """A loaded model with its tokenizer and the rendering it was trained with.
+
+    Args:
+        adapters: None if there is no adapter to switch off.
+        system_prompt: The one of its training, if any.
+    """
+
+    source: ModelSource
+    model: Any
+    tokenizer: Tokenizer
+    renderer: Renderer
+    adapters: Adapters | None
+    system_prompt: str | None
+    notices: list[str]
+
+    def chat(
+        self, *, system_prompt: str | None = None, sampling: Sampling | None = None
+    ) -> ChatSession:
+        """A new dialogue; without a system text, with that of the training."""
+        system = self.system_prompt if system_prompt is None else system_prompt
+        return ChatSession(
+            self.model,
+            self.tokenizer,
+            self.renderer,
+            system_prompt=system or None,
+            sampling=sampling,
+            adapters=self.adapters,
+        )
+
+
+def open_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    load_in_4bit: bool = False,
+    load_in_8bit: bool = False,
+    torch_dtype: str = "auto",
+) -> Opened:
+    """Load a model to answer with; a run's adapter goes on the base it was trained on.
+
+    Args:
+        name: A run, an adapter folder, a model folder, a gallery name or a hub id.
+        load_in_4bit: Hold the base in 4 bits; runs trained so are opened so without asking.
+    """
+    source = resolve_source(name, revision=revision)
+    machine = this_machine()
+    how = training_of(source)
+    notices: list[str] = []
+    dtype_name, _ = choose_dtype(how.get("torch_dtype", torch_dtype), machine)
+    model = load_base(
+        source.base,
+        dtype=DTYPES[dtype_name],
+        quantisation=_quantisation(how, load_in_4bit, load_in_8bit),
+        device=machine.device,
+        report=notices,
+    )
+    adapters = load_adapter(model, source.adapter, dropout=0.0) if source.adapter else None
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    rendering = rendering_of(source)
+    renderer, notice = _renderer(rendering, tokenizer, source)
+    return Opened(
+        source,
+        model,
+        tokenizer,
+        renderer,
+        adapters,
+        rendering.get("system_prompt"),
+        [*notices, *([notice] if notice else [])],
+    )
+
+
+def training_of(source: ModelSource) -> dict[str, Any]:
+    """The settings a run was trained with; empty for anything else."""
+    if source.run is None:
+        return {}
+    path = source.run / "settings.json"
+    values: dict[str, Any] = json.loads(path.read_text("utf-8"))["settings"]
+    return values
+
+
+def rendering_of(source: ModelSource) -> dict[str, Any]:
+    """How rows became text in the training of this result; empty if nothing is known."""
+    for folder in (source.adapter, source.base):
+        path = folder / "rendering.json" if folder else None
+        if path and path.is_file():
+            body: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return body
+    return {}
+
+
+def _renderer(
+    rendering: dict[str, Any], tokenizer: Tokenizer, source: ModelSource
+) -> tuple[Renderer, str | None]:
+    now = rendering.get("now")
+    template, notice = None, None
+    if rendering.get("apply_chat_template", True):
+        template, notice = choose_template(
+            tokenizer,
+            setting=rendering.get("chat_template"),
+            gallery_template=source.family.chat_template,
+            now=datetime.fromisoformat(now) if now else datetime.now(UTC),
+            kwargs=rendering.get("chat_template_kwargs"),
+        )
+    renderer = Renderer(
+        tokenizer,
+        template,
+        objective="sft",
+        train_on=None,
+        system_prompt=None,
+        seq_length=UNLIMITED,
+        truncation="refuse",
+    )
+    return renderer, notice
+
+
+def _quantisation(how: dict[str, Any], in_4bit: bool, in_8bit: bool) -> Quantisation | None:
+    if in_8bit or how.get("load_in_8bit"):
+        return Quantisation(8, "int8")
+    if in_4bit or how.get("load_in_4bit"):
+        return Quantisation(
+            4, how.get("bnb_4bit_quant_type", "nf4"), how.get("bnb_4bit_use_double_quant", False)
+        )
+    return None

@@ -1,0 +1,93 @@
+"""The plan of a run: its steps, its optimiser, when it logs, evaluates and saves."""
+
+from typing import Any
+
+from luthier.data.steps import StepPlanner
+from luthier.engine.optim import Updater
+from luthier.recipes import prepare
+from luthier.recipes.context import RunContext
+from luthier.recipes.inputs import Inputs
+from luthier.recipes.trainee import Trainee
+from luthier.recipes.watch import Rhythm
+
+OPTIMISERS: dict[str, Any] = {
+    "adamw_torch": "adamw",
+    "adamw_8bit": "adamw_8bit",
+    "paged_adamw_32bit": "adamw_32bit_paged",
+    "paged_adamw_8bit": "adamw_8bit_paged",
+}
+
+
+def make_planner(context: RunContext, inputs: Inputs, trainee: Trainee) -> StepPlanner:
+    """Order and cut of the samples."""
+    settings = context.settings
+    batch, tokens = settings.per_device_train_batch_size, settings.micro_batch_tokens
+    assert isinstance(batch, int)
+    assert isinstance(tokens, int)
+    return StepPlanner(
+        inputs.train,
+        seed=settings.seed,
+        samples_per_step=batch * settings.gradient_accumulation_steps * settings.devices,
+        micro_batch_tokens=tokens,
+        share=settings.share_prefixes is True,
+        max_sequences=trainee.max_sequences,
+        num_train_epochs=settings.num_train_epochs or 1.0,
+        max_steps=settings.max_steps,
+    )
+
+
+def make_updater(context: RunContext, trainee: Trainee) -> Updater:
+    """Optimiser over what is trained."""
+    settings = context.settings
+    if settings.optim.startswith("paged") and not context.machine.cuda:
+        context.notice(f"optim: {settings.optim}: on the CPU pages are ordinary memory")
+    return Updater(
+        trainee.trained,
+        optim=OPTIMISERS[settings.optim],
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_epsilon,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        master_weights=settings.master_weights == "float32",
+        no_decay=trainee.no_decay,
+        seed=settings.seed,
+    )
+
+
+def make_rhythm(context: RunContext, planner: StepPlanner, held_out: bool) -> Rhythm:
+    """When something is due."""
+    settings = context.settings
+    epoch = planner.steps_per_epoch
+    evaluating = epoch if settings.eval_steps == "epoch" else settings.eval_steps
+    saving = epoch if settings.save_steps == "epoch" else settings.save_steps
+    return Rhythm(
+        settings.logging_steps, evaluating if held_out else None, saving, planner.num_steps
+    )
+
+
+def write_plan(context: RunContext, trainee: Trainee, planner: StepPlanner, inputs: Inputs) -> None:
+    """`plan.json`: steps, sizes, and every value that was chosen, with its reason."""
+    settings = context.settings
+    chosen = {
+        name: text.removeprefix("chosen: ")
+        for name, text in context.resolved.provenance.items()
+        if text.startswith("chosen")
+    }
+    samples = settings.gradient_accumulation_steps * settings.devices
+    assert isinstance(settings.per_device_train_batch_size, int)
+    prepare.write_plan(
+        context,
+        {
+            "steps": planner.num_steps,
+            "steps_per_epoch": planner.steps_per_epoch,
+            "samples": len(inputs.train),
+            "held_out": len(inputs.held_out),
+            "samples_per_step": settings.per_device_train_batch_size * samples,
+            "micro_batch_tokens": settings.micro_batch_tokens,
+            "parameters": trainee.num_params,
+            "trained_parameters": trainee.num_trained,
+            "static_bytes": trainee.static_bytes(),
+            "disk_bytes": prepare.check_disk(context, trainee, settings.save_total_limit),
+            "chosen": {n: [getattr(settings, n), reason] for n, reason in chosen.items()},
+        },
+    )

@@ -1,0 +1,150 @@
+"""Everything before the first step: data, then the model, then what was left open."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from luthier.data.tokenizer import Tokenizer
+from luthier.durable import free_bytes, write_atomic
+from luthier.errors import DiskFullError, NoRowsError
+from luthier.models.source import ModelSource, resolve_source
+from luthier.planner.budget import Shape
+from luthier.recipes.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
+from luthier.recipes.context import RunContext
+from luthier.recipes.inputs import Inputs, make_inputs, make_renderer
+from luthier.recipes.result import keep_start
+from luthier.recipes.saving import settings_fingerprints
+from luthier.recipes.trainee import Trainee, make_trainee
+from luthier.units import format_bytes, format_count
+
+
+def find_model(context: RunContext) -> ModelSource:
+    """The base model, and the adapter that training starts from, if `model` names one.
+
+    A starting adapter is copied into the run, so that a resume has it whatever happens to it.
+    """
+    source = resolve_source(context.settings.model, revision=context.settings.revision)
+    if source.adapter is None:
+        return source
+    return dataclasses.replace(source, adapter=keep_start(context, source.adapter))
+
+
+def read_data(context: RunContext, source: ModelSource) -> Inputs:
+    """Tokenizer, template and examples; `data.json` and the ledger are written."""
+    settings = context.settings
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    limit = context_length(source.config)
+    seq_length = min(settings.seq_length, limit) if limit else settings.seq_length
+    if seq_length < settings.seq_length:
+        context.notice(
+            f"seq_length {settings.seq_length} is more than the model's {limit}: {limit} is used"
+        )
+    renderer, notice = make_renderer(
+        settings,
+        tokenizer,
+        gallery_template=source.family.chat_template,
+        now=context.now,
+        seq_length=seq_length,
+    )
+    inputs = make_inputs(settings, renderer, tokenizer, renderer.template)
+    if not inputs.train:
+        raise NoRowsError(
+            f"no row of {', '.join(settings.dataset)} is left to learn from",
+            why="every row was dropped; data.json and ledger.jsonl say why",
+            fix=f"luthier data show {settings.dataset[0]} --row 0 --model {settings.model}",
+        )
+    if context.ranks.first:
+        inputs.write(context.directory)
+    context.emit("data", **inputs.report)
+    for text in [notice, *inputs.notices]:
+        if text:
+            context.notice(text)
+    return inputs
+
+
+def context_length(config: dict[str, object]) -> int | None:
+    """Positions that the model was built for."""
+    text = config.get("text_config", config)
+    assert isinstance(text, dict)
+    for name in ("max_position_embeddings", "n_positions", "seq_length"):
+        if isinstance(value := text.get(name), int):
+            return value
+    return None
+
+
+def load_trainee(context: RunContext, source: ModelSource, inputs: Inputs) -> Trainee:
+    """The model with what is trained, and every open value decided from it and the data."""
+    settings = context.settings
+    name, why = choose_dtype(settings.torch_dtype, context.machine)
+    if settings.torch_dtype == "auto":
+        context.resolved = context.resolved.fill(torch_dtype=(name, why))
+    trainee = make_trainee(context.settings, source, DTYPES[name], context.machine)
+    for text in trainee.report:
+        context.notice(text)
+    context.resolved = choose_for_data(
+        context.resolved, num_samples=len(inputs.train), num_params=trainee.num_params
+    )
+    longest = inputs.longest_sample() if trainee.packed else inputs.longest_sequence()
+    context.resolved = choose_for_memory(
+        context.resolved,
+        context.machine,
+        Shape.from_config(source.config),
+        static_bytes=trainee.static_bytes(),
+        element_bytes=DTYPES[name].itemsize,
+        longest_sample=longest,
+        packable=trainee.packed,
+    )
+    trainee.ready(checkpointing=context.settings.gradient_checkpointing, seed=context.settings.seed)
+    if context.ranks.first:
+        write_atomic(context.directory.settings_file, context.resolved.to_json())
+    return trainee
+
+
+def fingerprints(context: RunContext, source: ModelSource, inputs: Inputs) -> dict[str, str]:
+    """Of all that the rest of a run depends on."""
+    template = inputs.template.fingerprint if inputs.template else "off"
+    return {
+        **inputs.fingerprints,
+        "template": template,
+        "tokenizer": inputs.tokenizer.fingerprint,
+        "base model": "random weights"
+        if context.settings.from_scratch
+        else hash_weights(source.base),
+        "starting adapter": hash_weights(source.adapter) if source.adapter else "new",
+        **settings_fingerprints(context.settings),
+    }
+
+
+def hash_weights(folder: Path) -> str:
+    """SHA-256 over the names and bytes of the safetensors files of a folder and its config."""
+    digest = hashlib.sha256()
+    names = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*config.json"))
+    for path in names:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def check_disk(context: RunContext, trainee: Trainee, num_checkpoints: int | None) -> int:
+    """Bytes that checkpoints and result will take; refused when the disk cannot hold them."""
+    weights = sum(weight.nbytes for weight in trainee.trained.values())
+    state = 8 if "8bit" not in context.settings.optim else 2
+    one = weights + state * sum(weight.numel() for weight in trainee.trained.values())
+    needed = one * ((num_checkpoints or 10) + 2) + weights
+    free = free_bytes(context.directory.path)
+    if needed > free:
+        raise DiskFullError(
+            f"checkpoints and result need {format_bytes(needed)}, {format_bytes(free)} is free",
+            why=f"{format_count(needed // max(1, one))} checkpoints of {format_bytes(one)} are kept at once",
+            fix="--save_total_limit 1, or --output_dir on another disk",
+        )
+    return needed
+
+
+def write_plan(context: RunContext, plan: dict[str, object]) -> None:
+    """`plan.json`, and the event."""
+    if context.ranks.first:
+        write_atomic(context.directory.plan_file, json.dumps(plan, indent=2) + "\n")
+    context.emit("planned", **plan)

@@ -1,0 +1,325 @@
+"""Fine-tune: from settings to a run directory with its result.  Assembly only."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.config.read import Resolved, load_saved
+from luthier.durable import write_atomic
+from luthier.engine.best import Best
+from luthier.engine.checkpoint import Loaded, load_latest
+from luthier.engine.distribution import Ranks, join_ranks
+from luthier.engine.environment import environment, restore_environment
+from luthier.engine.evaluate import evaluate
+from luthier.engine.interrupt import Interrupt
+from luthier.engine.loop import Interrupted, LoopState, train
+from luthier.engine.monitor import Monitor
+from luthier.engine.schedule import learning_rate_at, warmup_steps
+from luthier.errors import LuthierError, RankError
+from luthier.events import Event
+from luthier.models.source import ModelSource
+from luthier.recipes import plan, prepare
+from luthier.recipes.choices import this_machine
+from luthier.recipes.context import RunContext
+from luthier.recipes.determinism import deterministic
+from luthier.recipes.inputs import Inputs
+from luthier.recipes.launch import launch
+from luthier.recipes.objective import Objective, PairObjective, TokenObjective
+from luthier.recipes.reference import reference_values
+from luthier.recipes.result import write_result
+from luthier.recipes.saving import Keeper
+from luthier.recipes.steps import EvalSource, StepSource
+from luthier.recipes.trainee import Trainee
+from luthier.recipes.watch import Watcher
+from luthier.runs import EventLog, RunDirectory
+
+LOSS_SCALE = 2.0**14
+"""First loss scale of float16, whose small gradients would be zero."""
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Args:
+        reason: `completed`, `early_stopping` or `interrupted`.
+        exit_code: 0, or 130 / 143 after a stop by signal.
+        before, last, best: Held-out means; empty without held-out data.
+    """
+
+    path: Path
+    reason: str
+    step: int
+    result: Path | None = None
+    before: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    best_step: int | None = None
+    exit_code: int = 0
+    seconds: float = 0.0
+    peaks: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the `finished` event."""
+        return {
+            **self.__dict__,
+            "path": str(self.path),
+            "result": str(self.result) if self.result else None,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> "RunResult":
+        """Back from `as_dict`."""
+        result = Path(saved["result"]) if saved["result"] else None
+        return cls(**{**saved, "path": Path(saved["path"]), "result": result})
+
+
+def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
+    """Train as the settings say; in this process, or in one for each device.
+
+    Args:
+        on_event: Called with every event of the run.
+
+    Raises:
+        LuthierError: With what, why and fix; the run directory then says `failed`.
+    """
+    settings = resolved.settings
+    directory = RunDirectory.create(
+        settings.output_dir,
+        name_parts=[settings.model, settings.dataset[0]],
+        resume=settings.resume,
+        datasets=[Path(name) for name in settings.dataset],
+    )
+    if settings.devices == 1:
+        return run_rank(resolved, directory, Ranks(), on_event)
+    body = {**resolved.as_dict(), "config": resolved.config_text}
+    write_atomic(directory.path / "launch.json", json.dumps(body))
+    last = launch(directory.path, settings.devices, on_event or (lambda _: None))
+    if last.type == "failed":
+        raise RankError(last.fields["what"], why=last.fields["why"], fix=last.fields["fix"])
+    return RunResult.from_dict(last.fields["summary"])
+
+
+def run_launched(path: Path) -> int:
+    """What each worker process of several does; returns its exit status."""
+    saved = json.loads((path / "launch.json").read_text("utf-8"))
+    resolved = dataclasses.replace(Resolved.from_dict(saved), config_text=saved["config"])
+    try:
+        run_rank(resolved, RunDirectory.open(path), join_ranks(), None)
+    except LuthierError:
+        return 2  # the first rank wrote it into the events
+    return 0
+
+
+def run_rank(
+    resolved: Resolved, directory: RunDirectory, ranks: Ranks, on_event: Listener | None
+) -> RunResult:
+    """The whole run, as one rank of it."""
+    with contextlib.ExitStack() as stack:
+        log = None
+        if ranks.first:
+            stack.enter_context(directory.lock())
+            log = stack.enter_context(EventLog(directory, [on_event] if on_event else []))
+        interrupt = stack.enter_context(Interrupt())
+        machine = this_machine(ranks.rank)
+        stack.enter_context(deterministic(machine, resolved.settings.deterministic))
+        context = RunContext(resolved, directory, ranks, log, interrupt, machine)
+        monitor = Monitor(directory.monitor_file, device=machine.device) if ranks.first else None
+        if monitor:
+            stack.enter_context(monitor)
+        started = time.monotonic()
+        try:
+            result = _go(context)
+        except Interrupted:
+            result = RunResult(directory.path, "interrupted", 0)
+        except LuthierError as error:
+            context.emit("failed", **error.as_dict())
+            raise
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+            context.emit("failed", code="E000", what=text, why="", fix="luthier runs show")
+            raise
+        code = (interrupt.requested or 0) if result.reason == "interrupted" else 0
+        facts = {"exit_code": code, "seconds": time.monotonic() - started}
+        peaks = {"peaks": dict(monitor.peaks)} if monitor else {}
+        result = RunResult(**{**result.__dict__, **facts, **peaks})
+        summary = result.as_dict()
+        shown = {name: summary[name] for name in ("step", "reason", "result", "seconds")}
+        context.emit("finished", **shown, summary=summary)
+        return result
+
+
+def _go(context: RunContext) -> RunResult:
+    """Data, model, steps, result; in this order, so that what is wrong shows early."""
+    loaded = _begin(context)
+    source = prepare.find_model(context)
+    inputs = prepare.read_data(context, source)
+    trainee = prepare.load_trainee(context, source, inputs)
+    settings = context.settings
+
+    planner = plan.make_planner(context, inputs, trainee)
+    num_steps = planner.num_steps
+    best = Best(settings.metric_for_best_model, settings.early_stopping_patience)
+    loop = LoopState(LOSS_SCALE if trainee.dtype == torch.float16 else 1.0)
+    updater = plan.make_updater(context, trainee)
+    steps = StepSource(context, inputs.train, planner, max_sequences=trainee.max_sequences)
+    held_out = EvalSource(context, inputs.held_out, planner, max_sequences=trainee.max_sequences)
+    prints = prepare.fingerprints(context, source, inputs)
+    plan.write_plan(context, trainee, planner, inputs)
+    learn = _objective(context, trainee, inputs.train, prints)
+    judge = _objective(context, trainee, inputs.held_out, prints) if inputs.held_out else None
+
+    watcher = Watcher(
+        context.log,
+        plan.make_rhythm(context, planner, bool(judge)),
+        best,
+        loop,
+        evaluate=_evaluation(context, judge, held_out),
+        save=lambda _: None,
+        stop_requested=lambda: context.ranks.any(context.stop_requested()),
+        unit="pair" if settings.objective == "dpo" else "token",
+    )
+    keeper = Keeper(
+        context.directory,
+        context.log,
+        updater=updater,
+        source=steps,
+        loop=loop,
+        best=best,
+        ranks=context.ranks,
+        fingerprints=prints,
+        keep=settings.save_total_limit,
+        extra=lambda: {"history": watcher.history},
+    )
+    watcher.save = keeper.save
+    first = 1
+    if loaded is not None:
+        keeper.restore(loaded, patience=settings.early_stopping_patience)
+        watcher.resume(loaded.step, loaded.state["extra"]["history"])
+        first = loaded.step + 1
+        context.emit("resumed", from_step=loaded.step)
+    else:
+        watcher.run_evaluation(0)
+    warmup = warmup_steps(settings.warmup_ratio, num_steps)
+    rate = settings.learning_rate
+    assert rate is not None
+    reason = "completed"
+    if not best.exhausted:
+        reason = train(
+            learn,
+            steps.plan,
+            updater,
+            first_step=first,
+            last_step=num_steps,
+            learning_rate=lambda step: learning_rate_at(
+                step,
+                peak=rate,
+                schedule=settings.lr_scheduler_type,
+                num_steps=num_steps,
+                num_warmup=warmup,
+            ),
+            on_step=watcher,
+            shrink=steps.shrink,
+            ranks=context.ranks,
+            state=loop,
+            should_stop=context.stop_requested,
+        )
+    return _end(context, reason, source, trainee, inputs, keeper, watcher)
+
+
+def _begin(context: RunContext) -> Loaded | None:
+    """Say who we are; on a resume, take the checkpoint and the values that were chosen then."""
+    settings, directory = context.settings, context.directory
+    loaded = load_latest(directory.checkpoints) if settings.resume else None
+    if context.ranks.first and not directory.config_file.exists():
+        write_atomic(directory.config_file, context.resolved.config_text)
+    context.emit(
+        "started",
+        model=settings.model,
+        dataset=list(settings.dataset),
+        method=settings.method,
+        objective=settings.objective,
+        device=context.machine.name,
+        devices=context.ranks.size,
+        environment=environment(),
+        path=str(directory.path),
+    )
+    for text in context.resolved.notices:
+        context.notice(text)
+    if loaded is None:
+        return None
+    for text in [*loaded.skipped, *restore_environment(loaded.environment)]:
+        context.emit("warning", text=text)
+    saved = load_saved(directory.settings_file)
+    context.resolved = context.resolved.fill(
+        **{
+            name: (getattr(saved.settings, name), source.removeprefix("chosen: "))
+            for name, source in saved.provenance.items()
+            if source.startswith("chosen") and not context.resolved.is_given(name)
+        }
+    )
+    return loaded
+
+
+def _objective(
+    context: RunContext, trainee: Trainee, examples: list[Any], prints: dict[str, str]
+) -> Objective:
+    settings = context.settings
+    if settings.objective != "dpo":
+        return TokenObjective(trainee)
+    reference_P2 = reference_values(context, trainee, examples, prints)
+    return PairObjective(trainee, reference_P2, settings)
+
+
+def _evaluation(
+    context: RunContext, judge: Objective | None, held_out: EvalSource
+) -> Callable[[], dict[str, float]] | None:
+    if judge is None:
+        return None
+    return lambda: evaluate(
+        judge, lambda: held_out.plan(0), shrink=held_out.shrink, ranks=context.ranks
+    )
+
+
+def _end(
+    context: RunContext,
+    reason: str,
+    source: ModelSource,
+    trainee: Trainee,
+    inputs: Inputs,
+    keeper: Keeper,
+    watcher: Watcher,
+) -> RunResult:
+    """The last checkpoint, and the result: the best held-out weights where there are any."""
+    step = keeper.updater.step
+    path = None
+    if reason == "interrupted":
+        if step:
+            watcher.save_once(step)
+    else:
+        watcher.save_once(step)
+        best = watcher.best.step
+        if best is not None and best != step:
+            context.notice(f"the result is step {best}, the best of all evaluations, not the last")
+            keeper.load_best()
+        path = write_result(context, source, trainee, inputs, watcher.history)
+    history = watcher.history
+    return RunResult(
+        context.directory.path,
+        reason,
+        step,
+        path,
+        before=history.get("before", {}),
+        last=history.get("last", {}),
+        best=history.get("best", {}),
+        best_step=watcher.best.step,
+    )
