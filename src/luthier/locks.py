@@ -34,7 +34,7 @@ class Owner:
     @classmethod
     def of(cls, pid: int) -> "Owner | None":
         """The live process of that id, if there is one."""
-        start = _start(pid)
+        start = start_of(pid)
         return cls(pid, start, _boot(), socket.gethostname()) if start else None
 
     @property
@@ -109,7 +109,8 @@ def _write(fd: int, content: bytes) -> None:
     os.pwrite(fd, content, 0)
 
 
-def _start(pid: int) -> str:
+def start_of(pid: int) -> str:
+    """When a process started, in the finest unit the system has; empty if it does not live."""
     try:
         # Field 22 counts clock ticks since boot: unlike a date, no change of the clock moves it.
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")

@@ -19,6 +19,7 @@ from luthier.durable import (
     write_atomic,
 )
 from luthier.errors import DiskFullError, LuthierError, RunError, RunExistsError
+from luthier.locks import start_of
 
 OLD, NEW = b"old content\n", b"new content, longer than the old one\n" * 50
 
@@ -61,7 +62,10 @@ def test_a_full_disk_is_said_with_path_need_and_free_space(tmp_path, error):
 
 
 def test_another_failure_is_a_run_error_with_the_reason(tmp_path):
-    with using(FaultyFiles(2, error=errno.EIO)), pytest.raises(RunError, match="Input/output error"):
+    with (
+        using(FaultyFiles(2, error=errno.EIO)),
+        pytest.raises(RunError, match="Input/output error"),
+    ):
         write_atomic(tmp_path / "a", b"x")
 
 
@@ -114,11 +118,22 @@ def test_a_log_goes_on_after_the_disk_was_full(tmp_path):
     assert (tmp_path / "log").read_text() == "one\ntw\nthree\n"
 
 
-def test_cleaning_touches_its_own_names_only(tmp_path):
-    stale = tmp_path / ".result.0123456789ab.luthier-part"
+def test_cleaning_touches_what_dead_processes_left_and_nothing_else(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    start = start_of(dead.pid)
+    dead.wait()
+    stale = tmp_path / f".result.{dead.pid}-{start}.0123456789ab.luthier-part"
     stale.mkdir()
     (stale / "half").write_text("x")
-    mine = [".hidden", ".a.luthier-part", "x.0123456789ab.luthier-part", ".b.tmp", "step-000001"]
+    live = f".result.{os.getppid()}-{start_of(os.getppid())}.0123456789ab.luthier-part"
+    mine = [
+        live,
+        ".hidden",
+        ".a.luthier-part",
+        "x.1-1.0123456789ab.luthier-part",
+        ".b.tmp",
+        "step-000001",
+    ]
     for name in mine:
         (tmp_path / name).write_text("x")
     assert clean_stale(tmp_path) == [stale]
@@ -146,6 +161,7 @@ def test_a_real_file_size_limit_is_a_full_disk(tmp_path):
 import resource, sys
 from pathlib import Path
 from luthier.durable import write_atomic
+from luthier.locks import start_of
 from luthier.errors import DiskFullError
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

@@ -11,9 +11,13 @@ from typing import Any, Self
 
 from luthier.durable.system import FileSystem, explained, file_system
 from luthier.errors import RunExistsError
+from luthier.locks import start_of
 
 Chunk = bytes | bytearray | memoryview
-_STALE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.luthier-(?P<kind>part|old)")
+# Of whom: process id and start, so that what another live process is writing is left alone.
+_STALE = re.compile(
+    r"\.(?P<name>.+)\.(?P<pid>\d+)-(?P<start>[\d.]+)\.[0-9a-f]{12}\.luthier-(?P<kind>part|old)"
+)
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -122,7 +126,7 @@ def clean_stale(folder: Path) -> list[Path]:
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not (match := _STALE.fullmatch(path.name)):
+        if not (match := _STALE.fullmatch(path.name)) or _of_another(match):
             continue
         final = folder / match["name"]
         with explained(path, 0):
@@ -135,7 +139,15 @@ def clean_stale(folder: Path) -> list[Path]:
 
 
 def beside(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.luthier-{kind}")
+    """A name in the same folder, for this process, that `clean_stale` knows."""
+    pid = os.getpid()
+    token = secrets.token_hex(6)
+    return path.with_name(f".{path.name}.{pid}-{start_of(pid)}.{token}.luthier-{kind}")
+
+
+def _of_another(match: re.Match[str]) -> bool:
+    pid = int(match["pid"])
+    return pid != os.getpid() and start_of(pid) == match["start"]
 
 
 def write_file(files: FileSystem, path: Path, pieces: Iterable[Chunk], digest: Any = None) -> int:
