@@ -60,7 +60,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
             *spellings,
             help=f"[{title}] {help_text(name)}",
             show_default=False,
-            metavar=_metavar(name),
+            metavar=metavar(name),
         )
         parameters.append(_parameter(name, option))
     parameters.append(_parameter(OTHER, typer.Option(f"--{OTHER}", hidden=True)))
@@ -75,7 +75,7 @@ def _parameter(name: str, option: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
-def _metavar(name: str) -> str:
+def metavar(name: str) -> str:
     """The words a setting takes, or what kind of value it is."""
     if name in FLAGS:
         return "[" + "|".join(["true", "false", *sorted(_WORDS.get(name, ()))]) + "]"
@@ -106,11 +106,11 @@ def default_text(name: str) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def help_text(name: str) -> str:
+def help_text(name: str, *, with_default: bool = True) -> str:
     """What a setting means and what it is when nobody gives it."""
     about = " ".join((Settings.model_fields[name].description or "").split())
     default = default_text(name)
-    return f"{about}  Default: {default}." if default else about
+    return f"{about}  Default: {default}." if default and with_default else about
 
 
 def _once(name: str, texts: list[str]) -> str | list[str]:
