@@ -130,12 +130,17 @@ def machine_sources(device: torch.device | None = None) -> list[Source]:
 
     sources: list[Source] = [host]
     if (folder := _cgroup_folder()) is not None:
-        sources.append(lambda: _cgroup(folder))
+        sources.append(_named("cgroup", lambda: _cgroup(folder)))
     if device is not None and device.type == "cuda":
-        sources.append(lambda: _cuda(device))
+        sources.append(_named("cuda", lambda: _cuda(device)))
         if importlib.util.find_spec("pynvml") is not None:
             sources.append(_nvml_source(device))
     return sources
+
+
+def _named(name: str, source: Source) -> Source:
+    source.__name__ = name  # a failure is reported under it
+    return source
 
 
 def _peak_rss_bytes() -> int:
