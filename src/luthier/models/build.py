@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from luthier.errors import ArchitectureError, ModelError
 from luthier.kernels.attention import ATTENTION, register
@@ -69,7 +74,7 @@ def make_config(fields: Mapping[str, Any], report: list[str]) -> PretrainedConfi
     return config
 
 
-def build(config: PretrainedConfig, *, storage: bool) -> nn.Module:
+def build(config: PretrainedConfig, *, storage: bool) -> PreTrainedModel:
     """The language model of a config in evaluation mode, frozen, with luthier's attention.
 
     Args:
@@ -104,7 +109,7 @@ def generation_config(folder: Path) -> GenerationConfig | None:
 
 
 @contextmanager
-def generation_mode(model: nn.Module) -> Iterator[nn.Module]:
+def generation_mode(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """Within, the model runs with its own attention and without dropout; afterwards as before.
 
     The attention is torch's `sdpa`, or the written-out one where scores are soft-capped, which
@@ -126,10 +131,10 @@ def own_attention(config: PretrainedConfig) -> str:
     return "eager" if getattr(text, "attn_logit_softcapping", None) else "sdpa"
 
 
-def _from_config(config: PretrainedConfig) -> nn.Module:
+def _from_config(config: PretrainedConfig) -> PreTrainedModel:
     # float32 here: the dtype of parameters is given when they are filled, and what is computed
     # while building must not be rounded to 16 bits.
-    model: nn.Module = AutoModelForCausalLM.from_config(
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
         config, dtype=torch.float32, attn_implementation=ATTENTION, trust_remote_code=False
     )
     return model

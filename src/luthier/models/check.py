@@ -50,7 +50,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise _config_error(path, f"it is larger than {MAX_CONFIG_BYTES:,} bytes")
     try:
         config = json.loads(path.read_bytes(), parse_constant=_no_constant)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, _NotANumber) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, _NotANumberError) as error:
         raise _config_error(path, f"it is not JSON: {error}") from None
     if not isinstance(config, dict):
         raise _config_error(path, "it is not a JSON object")
@@ -144,12 +144,12 @@ def _refuse_quantised(config: Mapping[str, Any], path: Path) -> None:
     )
 
 
-class _NotANumber(ValueError):
+class _NotANumberError(ValueError):
     """JSON with NaN or Infinity in it."""
 
 
 def _no_constant(word: str) -> float:
-    raise _NotANumber(f"{word} is not a number of JSON")
+    raise _NotANumberError(f"{word} is not a number of JSON")
 
 
 def _config_error(path: Path, why: str) -> ModelError:

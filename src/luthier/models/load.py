@@ -9,13 +9,12 @@ by transformers, after the same checks of the same files.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -42,7 +41,7 @@ def load_base(
     device: torch.device | str = "cpu",
     from_scratch_seed: int | None = None,
     report: list[str] | None = None,
-) -> nn.Module:
+) -> PreTrainedModel:
     """The transformers model of a folder, frozen, in evaluation mode, with luthier's attention.
 
     Args:
@@ -88,7 +87,7 @@ class _Target:
         self.dtype, self.quantisation, self.device = dtype, quantisation, device
 
 
-def _from_scratch(config: PretrainedConfig, seed: int, dtype: torch.dtype) -> nn.Module:
+def _from_scratch(config: PretrainedConfig, seed: int, dtype: torch.dtype) -> PreTrainedModel:
     shapes = build(config, storage=False)
     needed = 4 * sum(weight.numel() for weight in shapes.parameters())
     total = psutil.virtual_memory().total
@@ -108,7 +107,7 @@ def _from_scratch(config: PretrainedConfig, seed: int, dtype: torch.dtype) -> nn
 
 def _from_files(
     folder: Path, config: PretrainedConfig, target: _Target, report: list[str]
-) -> nn.Module:
+) -> PreTrainedModel:
     files = find_weights(folder)
     specs = {name: spec for tensors in files.values() for name, spec in tensors.items()}
     if odd := sorted(name for name, spec in specs.items() if _is_packed(spec)):
@@ -137,7 +136,7 @@ def _is_packed(spec: TensorSpec) -> bool:
 
 
 def _match(
-    model: nn.Module, specs: Mapping[str, TensorSpec], folder: Path, report: list[str]
+    model: PreTrainedModel, specs: Mapping[str, TensorSpec], folder: Path, report: list[str]
 ) -> dict[str, str]:
     """File name -> model name, when every tensor of the model is there once and in its shape."""
     wanted = model.state_dict()
@@ -178,7 +177,7 @@ def _match(
     return names
 
 
-def _fill(model: nn.Module, path: Path, names: Mapping[str, str], target: _Target) -> None:
+def _fill(model: PreTrainedModel, path: Path, names: Mapping[str, str], target: _Target) -> None:
     quantisable = dict(_quantisable(model)) if target.quantisation else {}
     with safe_open(path, framework="pt") as file:
         # Biases and the like first: a quantised layer takes its bias with it.
@@ -219,7 +218,7 @@ def _check_finite(value: Tensor, name: str, path: Path) -> None:
         )
 
 
-def _quantisable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _quantisable(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
     """The linear layers of the body; not the head, and not gates that choose experts."""
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
@@ -229,7 +228,11 @@ def _quantisable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _replace(
-    model: nn.Module, name: str, weight: Tensor, quantisation: Quantisation, dtype: torch.dtype
+    model: PreTrainedModel,
+    name: str,
+    weight: Tensor,
+    quantisation: Quantisation,
+    dtype: torch.dtype,
 ) -> None:
     old = model.get_submodule(name)
     bias = getattr(old, "bias", None)
@@ -242,19 +245,20 @@ def _replace(
     model.set_submodule(name, layer)
 
 
-def _quantise_rest(model: nn.Module, quantisation: Quantisation, dtype: torch.dtype) -> None:
+def _quantise_rest(model: PreTrainedModel, quantisation: Quantisation, dtype: torch.dtype) -> None:
     """What was not quantised while it was read: random weights, and what transformers loaded."""
     for name, module in list(_quantisable(model)):
-        _replace(model, name, module.weight.detach(), quantisation, dtype)
+        weight: Tensor = module.weight.detach()  # type: ignore[operator]
+        _replace(model, name, weight, quantisation, dtype)
 
 
-def _report_experts(model: nn.Module, report: list[str]) -> None:
+def _report_experts(model: PreTrainedModel, report: list[str]) -> None:
     stacked = [weight for weight in model.parameters() if weight.dim() == 3]
     if size := sum(weight.nbytes for weight in stacked):
         report.append(f"{format_bytes(size)} of experts stay unquantised: they are stacked tensors")
 
 
-def _by_transformers(folder: Path, config: PretrainedConfig, target: _Target) -> nn.Module:
+def _by_transformers(folder: Path, config: PretrainedConfig, target: _Target) -> PreTrainedModel:
     with _quiet():
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -279,8 +283,7 @@ def _by_transformers(folder: Path, config: PretrainedConfig, target: _Target) ->
         )
     for name, weight in model.named_parameters():
         _check_finite(weight, name, folder)
-    result: nn.Module = model
-    return result
+    return model
 
 
 @contextmanager
@@ -296,7 +299,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _head_differs(
-    folder: Path, files: Mapping[Path, Mapping[str, TensorSpec]], model: nn.Module
+    folder: Path, files: Mapping[Path, Mapping[str, TensorSpec]], model: PreTrainedModel
 ) -> bool:
     """Whether a file that is said to tie its head holds a head with other values."""
 

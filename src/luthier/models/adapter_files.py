@@ -1,0 +1,335 @@
+"""Adapters on disk, in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
+
+Source: https://github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md (0.21).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from luthier.errors import AdapterError, NonFiniteError, UnsafeWeightsError
+from luthier.models.adapters import PREFIX, Adapters, LoraShared
+from luthier.models.quantise import QuantisedLinear
+from luthier.models.targets import linear_layers
+from luthier.models.weights import TensorSpec, read_header
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MAX_RANK = 65_536
+
+# Fields that do not change what the tensors mean, or whose meaning is taken from the tensors.
+_NEUTRAL = {
+    "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "peft_type", "peft_version",
+    "task_type", "fan_in_fan_out", "lora_dropout", "modules_to_save", "r", "lora_alpha", "rank_pattern",
+    "alpha_pattern", "target_modules", "exclude_modules", "use_rslora", "layers_to_transform",
+    "layers_pattern", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
+    "ensure_weight_tying", "runtime_config",
+}  # fmt: skip
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+
+def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:
+    """Write an adapter into a folder that exists.
+
+    Args:
+        adapters: Not merged.
+        folder: Gets two files; a `DurableFolder`'s own path, so that they appear whole.
+        base_name: What the base is called: a gallery name, a hub id, or a folder.
+
+    Raises:
+        NonFiniteError: A weight is NaN or infinite; nothing is written.
+    """
+    if adapters.is_merged:
+        raise AdapterError(
+            "this adapter has been merged into its base",
+            why="there is nothing left to save on its own",
+            fix="save the model, or load base and adapter again",
+        )
+    state = {name: value.float().cpu().contiguous() for name, value in adapters.state().items()}
+    if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+        raise NonFiniteError(
+            f"{len(bad)} weights of the adapter are not numbers, first {bad[0]}",
+            why="such an adapter is of no use; it was not saved",
+            fix="resume from the last checkpoint with a lower learning rate",
+        )
+    text = json.dumps(adapter_config(adapters, base_name), indent=2, sort_keys=True)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def adapter_config(adapters: Adapters, base_name: str) -> dict[str, Any]:
+    """The content of `adapter_config.json`."""
+    ranks = {n: layer.rank for n, layer in adapters.layers.items() if layer.rank != adapters.rank}
+    alphas = {
+        n: layer.alpha for n, layer in adapters.layers.items() if layer.alpha != adapters.alpha
+    }
+    bases = [layer.base for layer in adapters.layers.values()]
+    turned = any(
+        isinstance(b, Conv1D) or (isinstance(b, QuantisedLinear) and b.conv1d) for b in bases
+    )
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "revision": None,
+        "inference_mode": True,
+        "r": adapters.rank,
+        "lora_alpha": _whole(adapters.alpha),
+        "lora_dropout": adapters.shared.dropout,
+        "target_modules": adapters.targets,
+        "exclude_modules": None,
+        "modules_to_save": [n.rsplit(".", 1)[-1] for n in adapters.modules] or None,
+        "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
+        "alpha_pattern": {re.escape(name): _whole(alpha) for name, alpha in alphas.items()},
+        "use_rslora": adapters.shared.rank_stabilised,
+        "use_dora": False,
+        "bias": "none",
+        "lora_bias": False,
+        "fan_in_fan_out": turned,
+        "init_lora_weights": True,
+        "layers_to_transform": None,
+        "layers_pattern": None,
+        "auto_mapping": None,
+    }
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """The content of an adapter's config, checked for what luthier can apply.
+
+    Raises:
+        AdapterError: It is missing, not JSON, lacks rank or alpha, or is of another kind.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise _refused(folder, f"{CONFIG} is missing") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise _refused(folder, f"{CONFIG} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise _refused(folder, f"{CONFIG} is not a JSON object")
+    problems = []
+    if config.get("peft_type") != "LORA":
+        problems.append(f"it is of kind {config.get('peft_type')!r}, luthier applies 'LORA'")
+    rank = config.get("r")
+    if type(rank) is not int or not 1 <= rank <= MAX_RANK:
+        problems.append(f"r is {rank!r}, 1 to {MAX_RANK:,} is possible")
+    alpha = config.get("lora_alpha")
+    if (
+        isinstance(alpha, bool)
+        or not isinstance(alpha, int | float)
+        or not 0 < alpha < float("inf")
+    ):
+        problems.append(f"lora_alpha is {alpha!r}, a number above 0 is needed")
+    problems += _bad_patterns(config)
+    start = config.get("init_lora_weights", True)
+    if start not in _PLAIN_STARTS:
+        problems.append(f"init_lora_weights is {start!r}, which changes the base's own weights")
+    for name, value in config.items():
+        plain = name in _NEUTRAL or name in {"init_lora_weights"} or not value
+        if not plain and (name, value) != ("bias", "none"):
+            problems.append(f"{name} is {value!r}; luthier applies plain and rank-stabilised LoRA")
+    if problems:
+        raise _refused(folder, "; ".join(problems))
+    return config
+
+
+def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None = None) -> Adapters:
+    """Put a saved adapter on a base; its weights stay trainable, so that training can go on.
+
+    Args:
+        model: From `load_base`, without an adapter.
+        folder: Holds the two files.
+        dropout: Of further training; None takes what the file says.
+
+    Raises:
+        AdapterError: It is incomplete, of a kind that is not applied, or of another base.
+        DamagedWeightsError: The file is not well-formed safetensors.
+        UnsafeWeightsError: The weights are pickled.
+    """
+    config = read_adapter_config(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        if (folder / "adapter_model.bin").is_file():
+            raise UnsafeWeightsError(
+                f"{folder} has its weights only as adapter_model.bin",
+                why="pickled files can run code when they are opened",
+                fix="save the adapter again with safetensors: model.save_pretrained(..., safe_serialization=True)",
+            )
+        raise _refused(folder, f"{WEIGHTS} is missing")
+    specs = read_header(path)
+    pairs, whole = _sort_tensors(folder, specs, config)
+    plans = _plan_layers(model, folder, specs, pairs, config)
+    modules = _plan_modules(model, folder, specs, whole)
+    shared = LoraShared(
+        dropout=float(config.get("lora_dropout") or 0.0) if dropout is None else dropout,
+        rank_stabilised=bool(config.get("use_rslora")),
+    )
+    adapters = Adapters(
+        model,
+        rank=config["r"],
+        alpha=config["lora_alpha"],
+        shared=shared,
+        targets=config["target_modules"],
+    )
+    model.requires_grad_(False)
+    for plan in plans:
+        adapters.put_layer(plan.name, rank=plan.rank, alpha=plan.alpha)
+    for name in modules:
+        adapters.put_module(name)
+    state = load_file(path)
+    if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+        raise _refused(folder, f"{len(bad)} tensors hold NaN or infinity, first {bad[0]}")
+    adapters.load_state(state)
+    return adapters
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    name: str
+    rank: int
+    alpha: float
+
+
+def _sort_tensors(
+    folder: Path, specs: Mapping[str, TensorSpec], config: Mapping[str, Any]
+) -> tuple[dict[str, set[str]], dict[str, list[str]]]:
+    """Layer -> which of A and B are there; module trained whole -> its tensors."""
+    if not specs:
+        raise _refused(folder, f"{WEIGHTS} has no tensors")
+    saved = config.get("modules_to_save") or ()
+    pairs: dict[str, set[str]] = {}
+    whole: dict[str, list[str]] = {}
+    problems = []
+    for key in specs:
+        name = key.removeprefix(PREFIX)
+        if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", name):
+            pairs.setdefault(match[1], set()).add(match[2])
+            continue
+        module, _, leaf = name.rpartition(".")
+        declared = any(module == s or module.endswith("." + s) for s in saved)
+        if name == key or not declared or leaf not in {"weight", "bias"}:
+            problems.append(
+                f"tensor {key} is neither A nor B of a layer, nor declared in modules_to_save"
+            )
+        else:
+            whole.setdefault(module, []).append(leaf)
+    problems += [
+        f"{n} has no lora_{'A' if have == {'B'} else 'B'}"
+        for n, have in pairs.items()
+        if len(have) < 2
+    ]
+    if problems:
+        raise _refused(folder, "; ".join(problems[:5]))
+    if not pairs and not whole:
+        raise _refused(folder, f"{WEIGHTS} has no adapter in it")
+    return pairs, whole
+
+
+def _plan_layers(
+    model: PreTrainedModel,
+    folder: Path,
+    specs: Mapping[str, TensorSpec],
+    pairs: Mapping[str, set[str]],
+    config: Mapping[str, Any],
+) -> list[_Layer]:
+    layers = linear_layers(model)
+    plans, problems = [], []
+    for name in pairs:
+        base = layers.get(name)
+        if base is None:
+            problems.append(f"it adapts {name}, which is no linear layer of {type(model).__name__}")
+            continue
+        a, b = (specs[f"{PREFIX}{name}.lora_{side}.weight"].shape for side in "AB")
+        rank = _pattern(config.get("rank_pattern"), name, config["r"])
+        alpha = _pattern(config.get("alpha_pattern"), name, config["lora_alpha"])
+        outputs, inputs = _shape(base)
+        if (a, b) != ((rank, inputs), (outputs, rank)):
+            problems.append(
+                f"{name}: the adapter is of rank {a[0]} for {b[0]} x {a[-1]}, "
+                f"its config says rank {rank} and the base has {outputs} x {inputs}"
+            )
+        plans.append(_Layer(name, rank, alpha))
+    if problems:
+        raise AdapterError(
+            f"the adapter {folder} does not fit this base ({model.config.model_type})",
+            why="; ".join(problems[:4])
+            + (f"; and {len(problems) - 4} more" if problems[4:] else ""),
+            fix="use the base the adapter was trained on: base_model_name_or_path in its adapter_config.json",
+        )
+    return plans
+
+
+def _plan_modules(
+    model: PreTrainedModel,
+    folder: Path,
+    specs: Mapping[str, TensorSpec],
+    whole: Mapping[str, list[str]],
+) -> list[str]:
+    owned = {id(m) for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+    known = {name: module for name, module in model.named_modules() if id(module) in owned}
+    for name, leaves in whole.items():
+        mine = {} if name not in known else dict(known[name].named_parameters())
+        theirs = {leaf: specs[f"{PREFIX}{name}.{leaf}"].shape for leaf in leaves}
+        if theirs != {leaf: tuple(value.shape) for leaf, value in mine.items()}:
+            raise _refused(
+                folder,
+                f"{name} was trained whole as {theirs}, the base has "
+                f"{ {leaf: tuple(value.shape) for leaf, value in mine.items()} or 'no such embedding or head' }",
+            )
+    return list(whole)
+
+
+def _shape(base: torch.nn.Module) -> tuple[int, int]:
+    if isinstance(base, QuantisedLinear):
+        return base.out_features, base.in_features
+    rows, columns = base.weight.shape  # type: ignore[misc]
+    return (columns, rows) if isinstance(base, Conv1D) else (rows, columns)
+
+
+def _pattern(pattern: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    """The value for a module; keys are ends of names, or expressions (as PEFT matches them)."""
+    for key, value in (pattern or {}).items():
+        if name == key or name.endswith("." + key) or re.match(rf"(.*\.)?({key})$", name):
+            return value
+    return default
+
+
+def _bad_patterns(config: Mapping[str, Any]) -> list[str]:
+    """Expressions of the file that are no expressions, or could take for ever to match."""
+    bad = []
+    for field in ("rank_pattern", "alpha_pattern"):
+        patterns = config.get(field) or {}
+        if not isinstance(patterns, Mapping):
+            bad.append(f"{field} is not an object")
+            continue
+        for key, value in patterns.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            try:
+                re.compile(key)
+                usable = len(key) <= 200 and len(re.findall(r"[*+{]", key)) <= 2
+            except re.error:
+                usable = False
+            if not usable or not number or not 0 < value < MAX_RANK:
+                bad.append(f"{field} has the entry {key[:60]!r}: {value!r}")
+    return bad
+
+
+def _whole(number: float) -> int | float:
+    """16 rather than 16.0: some readers of the file want an integer."""
+    return int(number) if float(number).is_integer() else number
+
+
+def _refused(folder: Path, why: str) -> AdapterError:
+    return AdapterError(
+        f"{folder} holds no adapter that can be applied",
+        why=why,
+        fix="give the folder of a LoRA adapter saved by luthier or PEFT, or merge it where it was made",
+    )
