@@ -1,7 +1,7 @@
 """A dialogue: history, streaming, stops, room in the context, base beside tuned."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,12 @@ import torch
 from tests.tiny import EOS, IM_END, tiny_model_folder
 from torch import nn
 
-from luthier.data.template import ChatTemplate, choose_template
+from luthier.data.render import Renderer
+from luthier.data.template import choose_template
 from luthier.data.tokenizer import Tokenizer
-from luthier.data.types import Ids, Message
+from luthier.data.types import Message
 from luthier.errors import AdapterError, SettingsError, TooLongError
-from luthier.inference.chat import ChatSession, Sampling, terminators
+from luthier.inference.chat import ChatSession, Sampling
 from luthier.inference.generate import generate
 from luthier.models.adapters import attach
 from luthier.models.load import load_base
@@ -21,27 +22,16 @@ from luthier.models.load import load_base
 NOW = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
 
 
-class Prompts:
-    """Template text, read with its control tokens."""
-
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
-        self.tokenizer, self.template = tokenizer, template
-
-    def prompt(self, messages: Sequence[Message], tools: Sequence[object] = ()) -> Ids:
-        text = self.template.render(messages, (), add_generation_prompt=True)
-        return self.tokenizer.encode(text, parse_special=True)
-
-
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Tokenizer, Prompts]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Tokenizer, Renderer]:
     folder = tiny_model_folder(tmp_path_factory.mktemp("chat"), seed=3)
     tokenizer = Tokenizer.from_folder(folder)
     return load_base(folder, dtype=torch.float32), tokenizer, prompts(tokenizer)
 
 
-def prompts(tokenizer: Tokenizer, template: str | None = None) -> Prompts:
+def prompts(tokenizer: Tokenizer, template: str | None = None) -> Renderer:
     chosen, _ = choose_template(tokenizer, setting=template, gallery_template=None, now=NOW)
-    return Prompts(tokenizer, chosen)
+    return Renderer(tokenizer, chosen)
 
 
 def test_pieces_are_the_answer_and_join_the_history(parts) -> None:
@@ -87,24 +77,14 @@ def test_it_stops_at_the_end_of_a_turn(parts) -> None:
     assert chat.notices == []
 
 
-@pytest.mark.parametrize(
-    ("folder", "template", "stop"),
-    [
-        ("tokenizers/llama2", None, "</s>"),
-        ("tokenizers/phi3", "microsoft-Phi-3.5-mini-instruct.jinja", "<|end|>"),
-        ("tokenizers/phi3", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja", None),
-    ],
-)
-def test_the_terminator_comes_from_the_template(
-    shared: Callable[[str], Path], folder: str, template: str | None, stop: str | None
+def test_it_stops_where_the_template_ends_a_turn(
+    shared: Callable[[str], Path], parts: tuple[nn.Module, Tokenizer, Renderer]
 ) -> None:
-    tokenizer = Tokenizer.from_folder(shared(folder))
-    source = None
-    if template is not None:
-        source = shared(f"chat_templates/{template}").read_text(encoding="utf-8")
-    found = terminators(tokenizer, prompts(tokenizer, source))
-    # DeepSeek's markers are plain text to this tokenizer: then there is nothing to stop at.
-    assert found == (set() if stop is None else {tokenizer.special_tokens[stop]})
+    tokenizer = Tokenizer.from_folder(shared("tokenizers/phi3"))
+    name = "chat_templates/microsoft-Phi-3.5-mini-instruct.jinja"
+    renderer = prompts(tokenizer, shared(name).read_text(encoding="utf-8"))
+    chat = ChatSession(parts[0], tokenizer, renderer)
+    assert tokenizer.special_tokens["<|end|>"] in chat.stop_ids
 
 
 def test_the_oldest_turns_make_room(parts) -> None:
@@ -148,3 +128,6 @@ def test_compare_answers_without_and_with_the_adapter(tmp_path: Path) -> None:
     both = chat.compare("hi")
     assert both.base == base != both.tuned == "".join(chat.send("hi"))
     assert len(chat.history) == 2
+    first, second = chat.compare_each(["hi", "a longer question"])
+    assert first == both
+    assert second.base != second.tuned

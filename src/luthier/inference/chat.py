@@ -13,31 +13,22 @@ from luthier.inference.generate import (
     Finish,
     Generation,
     PrefixCache,
+    batch_generate,
     context_length,
     generate,
 )
-from luthier.inference.stream import stream_text
+from luthier.inference.stream import Decoder, stream_text
 
 MIN_ANSWER = 64
 """Tokens kept free for an answer before the oldest turns of a long dialogue are left out."""
-
-_PROBE = "zebra"
 
 
 class Prompter(Protocol):
     """The part of `luthier.data.render.Renderer` that a dialogue needs."""
 
-    def prompt(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> Ids: ...
-
-
-class ChatTokenizer(Protocol):
-    """The part of `luthier.data.tokenizer.Tokenizer` that a dialogue needs."""
-
-    @property
-    def special_tokens(self) -> dict[str, int]: ...
     @property
     def stop_ids(self) -> frozenset[int]: ...
-    def decode(self, ids: Any, *, skip_special: bool = False) -> str: ...
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> Ids: ...
 
 
 class Adapted(Protocol):
@@ -75,7 +66,7 @@ class ChatSession:
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: ChatTokenizer,
+        tokenizer: Decoder,
         renderer: Prompter,
         *,
         system_prompt: str | None = None,
@@ -88,21 +79,14 @@ class ChatSession:
         Args:
             renderer: Renders messages with the template the model was trained with.
             adapters: What `compare` switches off; None if the model has no adapter.
-            stop_ids: Ends of an answer besides those of tokenizer, template and model.
+            stop_ids: Ends of an answer besides those of renderer and model.
         """
         self._model, self._tokenizer, self._renderer = model, tokenizer, renderer
         self._adapters = adapters
         self._system = (Message("system", system_prompt),) if system_prompt else ()
         self._cache = PrefixCache(model)
         self.sampling = sampling or Sampling()
-        self.stop_ids = frozenset(
-            {
-                *tokenizer.stop_ids,
-                *terminators(tokenizer, renderer),
-                *_model_stops(model),
-                *stop_ids,
-            }
-        )
+        self.stop_ids = frozenset({*renderer.stop_ids, *_model_stops(model), *stop_ids})
         self.notices: list[str] = []
         self.reset()
 
@@ -130,16 +114,39 @@ class ChatSession:
         Raises:
             AdapterError: The model has no adapter that could be switched off.
         """
+        with self._required_adapters().disabled():
+            base = "".join(self._pieces(self._begin(text, PrefixCache(self._model))))
+        tuned = "".join(self._pieces(self._begin(text, self._cache)))
+        return Comparison(base, tuned)
+
+    def compare_each(self, texts: Sequence[str]) -> list[Comparison]:
+        """Base and tuned, greedy, on many questions, each as if it were the first of a dialogue.
+
+        Questions of equal length are computed together, which is several times faster than
+        `compare` one by one.
+        """
+        with self._required_adapters().disabled():
+            base = self._answer_each(texts)
+        return [Comparison(*both) for both in zip(base, self._answer_each(texts), strict=True)]
+
+    def _answer_each(self, texts: Sequence[str]) -> list[str]:
+        messages = ([*self._system, Message("user", text)] for text in texts)
+        answers = batch_generate(
+            self._model,
+            [self._renderer.prompt(turns).tolist() for turns in messages],
+            max_new_tokens=self.sampling.max_new_tokens,
+            stop_ids=self.stop_ids,
+        )
+        return [self._tokenizer.decode(answer, skip_special=True) for answer in answers]
+
+    def _required_adapters(self) -> Adapted:
         if self._adapters is None:
             raise AdapterError(
                 "this model has no adapter to compare with its base",
                 why="compare answers twice, with the adapter and without it",
                 fix="luthier chat RUN, with a run of method lora or qlora",
             )
-        with self._adapters.disabled():
-            base = "".join(self._pieces(self._begin(text, PrefixCache(self._model))))
-        tuned = "".join(self._pieces(self._begin(text, self._cache)))
-        return Comparison(base, tuned)
+        return self._adapters
 
     def _begin(self, text: str, cache: PrefixCache) -> Generation:
         if not text.strip():
@@ -204,19 +211,6 @@ class ChatSession:
                 f"the oldest {dropped} messages no longer fit the model's {context:,} tokens and were left out"
             )
         return ids
-
-
-def terminators(tokenizer: ChatTokenizer, renderer: Prompter) -> frozenset[int]:
-    """The control token a template writes behind an answer, if it writes one."""
-    opening = Message("user", "a")
-    ids = renderer.prompt([opening, Message("assistant", _PROBE), Message("user", "b")])
-    controls = set(tokenizer.special_tokens.values())
-    seen: list[int] = []
-    for token in (int(token) for token in ids):
-        if token in controls and _PROBE in tokenizer.decode(seen):
-            return frozenset({token})
-        seen.append(token)
-    return frozenset()
 
 
 def _model_stops(model: nn.Module) -> frozenset[int]:
