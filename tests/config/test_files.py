@@ -94,10 +94,10 @@ BOMB = "a: &a [x, x]\n" + "".join(
     ids=lambda value: str(value)[:24],
 )
 def test_anything_but_plain_yaml_is_refused_quickly(tmp_path, content, message):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ConfigFileError, match=message):
         given(tmp_path, content)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ def test_what_follows_from_others_says_so():
     assert found.provenance["method"] == "follows from the settings given"
 
 
+def test_a_flag_wins_over_an_argument_and_an_argument_over_the_file(tmp_path):
+    path = written(tmp_path, "model: m\ndataset: a.jsonl\nseed: 1\nlora_dim: 1\nlora_alpha: 1\n")
+    found = load(path, {"seed": "3"}, arguments={"seed": 2, "r": 2, "dataset": tmp_path / "a,b"})
+    assert (found.settings.seed, found.settings.lora_dim, found.settings.lora_alpha) == (3, 2, 1)
+    assert found.settings.dataset == (str(tmp_path / "a,b"),)
+    assert found.provenance["lora_dim"] == "alias r, argument r"
+    assert found.provenance["lora_alpha"] == "run.yaml line 5"
+
+
 def test_settings_json_round_trips_with_provenance(tmp_path):
     found = load({**FREE, "lora_dim": 8, "chat_template_kwargs": {"a": [1, {"b": None}]}})
     filled = found.fill(learning_rate=(2e-4, "an adapter"), lora_alpha=(8.0, "equal to lora_dim"))

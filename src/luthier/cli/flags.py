@@ -20,7 +20,9 @@ _WORDS = {
 }
 
 
-def normalise_settings(words: Sequence[str], *, switches: frozenset[str]) -> list[str]:
+def normalise_settings(
+    words: Sequence[str], *, switches: frozenset[str], own: frozenset[str] = frozenset()
+) -> list[str]:
     """argv of a command that takes settings, in the one form that the parser gets.
 
     Names that are no setting are kept for `config.read`, which knows aliases and neighbours.
@@ -33,7 +35,7 @@ def normalise_settings(words: Sequence[str], *, switches: frozenset[str]) -> lis
         if word == "--":
             return result + flags[position:]
         name = word[2:].split("=", 1)[0]
-        known = name in Settings.model_fields or "=" not in word
+        known = name in Settings.model_fields or name in own or "=" not in word
         result.append(word if known or not word.startswith("--") else f"--{OTHER}={word[2:]}")
     return result
 

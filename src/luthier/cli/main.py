@@ -14,7 +14,7 @@ import typer
 
 from luthier.errors import LuthierError
 
-COMMANDS = ("train", "gallery", "runs", "doctor")
+COMMANDS = ("demo", "train", "chat", "compare", "data", "gallery", "runs", "doctor")
 """Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
 
 OUR_FAULT, THEIRS, INTERRUPTED = 1, 2, 130
@@ -53,15 +53,19 @@ def _version(
     """Fine-tune a language model on your data and your machine."""
 
 
+TAKE_SETTINGS = {("train",): frozenset[str](), ("data", "show"): frozenset({"row"})}
+"""Commands whose flags are settings, with the options of their own that take a value."""
+
+
 def _arguments(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The command asked for, and argv in the one form that the parser gets."""
     asked = next((word for word in words if not word.startswith("-")), None)
-    if asked == "train":
-        from luthier.cli.flags import normalise_settings
+    for command, own in TAKE_SETTINGS.items():
+        if tuple(words[: len(command)]) == command:
+            from luthier.cli.flags import normalise_settings
 
-        place = words.index(asked) + 1
-        rest = normalise_settings(words[place:], switches=frozenset({"json"}))
-        return asked, [*words[:place], *rest]
+            rest = normalise_settings(words[len(command) :], switches=frozenset({"json"}), own=own)
+            return asked, [*command, *rest]
     return asked, list(words)
 
 

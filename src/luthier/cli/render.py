@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LONGEST_CELL = 60
 SECONDS_BETWEEN_LINES = 1.0
+QUIET = {"started", "notice", "planned", "data", "checkpoint", "finished"}
 
 
 def clean(text: str) -> str:
@@ -94,9 +95,15 @@ def facts(values: Mapping[str, Any], *, as_json: bool, indent: str = "") -> None
 
 def side_by_side(titles: Sequence[str], texts: Sequence[str]) -> None:
     """Texts in columns under their titles, wrapped to the width of the terminal."""
+    for part in columns(titles, texts):
+        line(part)
+
+
+def columns(titles: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """The lines of texts side by side."""
     total = shutil.get_terminal_size((100, 24)).columns
     width = max(20, (min(total, 160) - 3 * (len(texts) - 1)) // len(texts))
-    columns = [
+    wrapped = [
         [
             title,
             "-" * width,
@@ -104,19 +111,56 @@ def side_by_side(titles: Sequence[str], texts: Sequence[str]) -> None:
         ]
         for title, text in zip(titles, map(clean_lines, texts), strict=True)
     ]
-    height = max(map(len, columns))
-    for number in range(height):
-        parts = [column[number] if number < len(column) else "" for column in columns]
-        line(" | ".join(part.ljust(width) for part in parts).rstrip())
+    height = max(map(len, wrapped))
+    filled = [[*column, *[""] * (height - len(column))] for column in wrapped]
+    return [
+        " | ".join(part.ljust(width) for part in parts).rstrip()
+        for parts in zip(*filled, strict=True)
+    ]
 
 
 def clean_lines(text: str) -> str:
     """`clean` that keeps line breaks."""
-    return "\n".join(map(clean, text.splitlines()))
+    return "\n".join(map(clean, text.split("\n")))
 
 
 def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, drop_whitespace=False) or [""]
+
+
+def compact(value: Any) -> str:
+    """A value as one line of JSON."""
+    return clean(json.dumps(value, ensure_ascii=False))
+
+
+def row(shown: Mapping[str, Any], *, as_json: bool) -> None:
+    """A row as the model sees it; learned text is bold on a terminal, between « and » elsewhere."""
+    if as_json:
+        dump(shown)
+        return
+    line(f"{shown['row']}: tokens {cell(shown['tokens'])}, learned {cell(shown['learned'])}")
+    for notice in (*shown["notices"], shown["dropped"] and f"dropped: {shown['dropped']}"):
+        if notice:
+            line(f"notice: {notice}")
+    for number, pieces in enumerate(shown["sequences"], 1):
+        line(f"--- sequence {number} of {len(shown['sequences'])}")
+        _pieces(pieces)
+
+
+def _pieces(pieces: Iterable[Mapping[str, Any]]) -> None:
+    if not sys.stdout.isatty():
+        parts = (f"«{one['text']}»" if one["weight"] > 0 else one["text"] for one in pieces)
+        sys.stdout.write(clean_lines("".join(parts)) + "\n")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    styles = {"control": "dim"}
+    parts = (
+        (clean(one["text"]), "bold green" if one["weight"] > 0 else styles.get(one["kind"], ""))
+        for one in pieces
+    )
+    Console(highlight=False).print(Text.assemble(*parts))
 
 
 class Watcher:
@@ -124,10 +168,11 @@ class Watcher:
 
     Args:
         as_json: Each event as a line of JSON instead.
+        brief: Only progress, evaluations, warnings and the end.
     """
 
-    def __init__(self, *, as_json: bool = False) -> None:
-        self._as_json = as_json
+    def __init__(self, *, as_json: bool = False, brief: bool = False) -> None:
+        self._as_json, self._brief = as_json, brief
         self._total: int | None = None
         self._last_line = 0.0
         self._bar: Progress | None = None
@@ -161,14 +206,27 @@ class Watcher:
             self._total = fields.get("steps")
         if fields["type"] in ("step", "reference"):
             self._advance(fields)
-        elif text := describe(fields):
-            self._say(text)
+        elif (text := describe(fields)) and not (self._brief and fields["type"] in QUIET):
+            self.say(text)
 
-    def _say(self, text: str) -> None:
+    def title(self, text: str) -> None:
+        """A heading; what was drawn for an earlier run is left alone."""
+        self._task = None
+        self.say(f"\n{text}")
+
+    def side_by_side(self, title: str, names: Sequence[str], texts: Sequence[str]) -> None:
+        """Texts in columns, above the bar."""
+        self.say(f"> {title}")
+        for part in columns(names, texts):
+            self.say(part)
+
+    def say(self, text: str) -> None:
+        """A line or several, above the bar."""
         if self._bar is not None:
             self._bar.console.print(clean_lines(text), markup=False, highlight=False)
         else:
-            line(text)
+            sys.stdout.write(clean_lines(text) + "\n")
+            sys.stdout.flush()
 
     def _advance(self, fields: Mapping[str, Any]) -> None:
         training = fields["type"] == "step"

@@ -98,33 +98,38 @@ def load_saved(path: Path) -> Resolved:
 
 
 def load(
-    config: Path | Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+    config: Path | Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """Settings from a file or mapping, and flags that win over it.
+    """Settings from a file or mapping, and what wins over it.
 
     Args:
         config: A YAML or JSON file, the `settings.json` of a run included, or a mapping.
-        flags: Names to the words of a command line (text, a list of texts, True, False), or to
-            values.
+        flags: Names to the words of a command line: text, a list of texts where a flag was repeated.
+        arguments: Names to values as they are meant, from Python.
 
     Raises:
         ConfigFileError: The file cannot be read as a mapping of plain values.
         SettingsError: Every unknown name, bad value and contradiction, in one message.
     """
-    text, source = "", "the command line" if flags else "the settings"
+    text, source = "", "the command line" if flags else "the arguments"
     if isinstance(config, Mapping):
-        given = [Given(str(name), value, f"argument {name}") for name, value in config.items()]
-        source = "the arguments"
+        given = _arguments(config)
     elif config is not None:
         text, source = files.read_text(config), str(config)
         given = files.read_given(config, text)
     else:
         given = []
-    said = [_flag(name, value) for name, value in (flags or {}).items()]
+    named = _arguments(arguments or {})
+    flagged = [_flag(name, value) for name, value in (flags or {}).items()]
 
     problems: list[_Problem] = []
     notices: list[str] = []
-    merged = _translate(given, problems, notices) | _translate(said, problems, notices)
+    merged: dict[str, Given] = {}
+    for layer in (given, named, flagged):  # each wins over the one before
+        merged |= _translate(layer, problems, notices)
     settings = _settle(merged, problems, source)
 
     provenance = dict.fromkeys(Settings.model_fields, "default")
@@ -138,7 +143,11 @@ def load(
         notices.append(
             f"learning_rate: {settings.learning_rate:g} is very high; 1e-5 to 1e-3 is usual"
         )
-    return Resolved(settings, provenance, notices, _as_yaml(text, given, said))
+    return Resolved(settings, provenance, notices, _as_yaml(text, given, [*named, *flagged]))
+
+
+def _arguments(values: Mapping[str, Any]) -> list[Given]:
+    return [Given(str(name), value, f"argument {name}") for name, value in values.items()]
 
 
 def _flag(name: str, value: Any) -> Given:
@@ -148,8 +157,8 @@ def _flag(name: str, value: Any) -> Given:
 
 def _as_yaml(text: str, given: Iterable[Given], said: Iterable[Given]) -> str:
     if text:
-        flags = "".join(f"# {flag.where} {json.dumps(flag.value)}\n" for flag in said)
-        return text if not flags else f"{text.rstrip()}\n# given on the command line:\n{flags}"
+        more = "".join(f"# {one.where} {json.dumps(one.value, default=str)}\n" for one in said)
+        return text if not more else f"{text.rstrip()}\n# given besides this file:\n{more}"
     values = {one.name: one.value for one in [*given, *said]}
     return yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False)
 

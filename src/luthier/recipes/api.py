@@ -101,7 +101,7 @@ def train(
         run = luthier.train(model="starter", dataset="rows.jsonl", method="lora")
         run.chat("Good morning")
     """
-    resolved = read.load(Path(config) if config is not None else None, settings)
+    resolved = read.load(Path(config) if config is not None else None, arguments=settings)
     ended = training.run(resolved, on_event=on_event)
     return Run(str(ended.path), ended)
 

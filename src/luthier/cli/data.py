@@ -1,0 +1,52 @@
+"""`luthier data`: what the rows are, and what the model will see of them."""
+
+from typing import Annotated, Any
+
+import typer
+
+from luthier.cli.options import AsJson
+
+RowNumber = Annotated[int, typer.Option("--row", help="Line of the row in the file, from 1.")]
+File = Annotated[str, typer.Argument(help="Data file.", show_default=False)]
+
+
+def register(app: typer.Typer, asked: str | None) -> None:
+    """Add the commands; the flags of `show` only where they are asked for."""
+    data = typer.Typer(
+        help="Show rows as the model sees them, and the formats that are read.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    if asked == "data":
+        from luthier.cli.flags import with_settings
+
+        data.command("show")(with_settings(show))
+    data.command("formats")(formats)
+    app.add_typer(data, name="data")
+
+
+def show(flags: dict[str, Any], file: File, row: RowNumber = 1, as_json: AsJson = False) -> None:
+    """One row as training gets it: every piece of text, and which tokens are learned."""
+    from luthier.cli import render
+    from luthier.config import read
+    from luthier.recipes.preview import preview
+
+    resolved = read.load({"dataset": file, "model": "starter"}, flags)
+    render.row(preview(resolved.settings, row), as_json=as_json)
+
+
+def formats(as_json: AsJson = False) -> None:
+    """The formats of rows that are recognised, with an example of each."""
+    from luthier.cli import render
+    from luthier.data.formats import FORMATS
+
+    rows = [
+        {"format": one.name, "kind": one.kind, "meaning": one.description, "example": one.example}
+        for one in FORMATS
+    ]
+    if as_json:
+        render.dump(rows)
+        return
+    for one in rows:
+        render.line(f"{one['format']} ({one['kind']}): {one['meaning']}")
+        render.line(f"    {render.compact(one['example'])}")

@@ -1,0 +1,97 @@
+"""What the model will see of one row: the same reading and rendering as in training."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from luthier.config.settings import Settings
+from luthier.data.load import Loaded, load_samples
+from luthier.data.render import Piece
+from luthier.data.tokenizer import Tokenizer
+from luthier.data.types import BadRow, Sample
+from luthier.errors import DataError
+from luthier.models.source import resolve_source
+from luthier.recipes.inputs import make_renderer
+
+
+def preview(settings: Settings, line: int) -> dict[str, Any]:
+    """One row as training gets it.
+
+    Args:
+        settings: Those of a run; model, data and text settings are used.
+        line: Line in the file, from 1, as messages name rows; the row's place in a JSON array.
+
+    Returns:
+        `row`, `sequences` (each a list of pieces with `text`, `ids`, `weight`, `kind`), `tokens`,
+        `learned`, `dropped` (a reason, or None) and `notices`.
+
+    Raises:
+        DataError: There is no such row, or it cannot be used; the reason is in the message.
+    """
+    source = resolve_source(settings.model, revision=settings.revision)
+    renderer, notice = make_renderer(
+        settings,
+        Tokenizer.from_folder(source.tokenizer),
+        gallery_template=source.family.chat_template,
+        now=datetime.now(UTC),
+        seq_length=settings.seq_length,
+    )
+    loaded = load_samples(
+        settings.dataset,
+        columns=settings.columns,
+        encoding=settings.encoding,
+        objective=settings.objective,
+    )
+    sample = _row(loaded, line)
+    rendered = renderer.render(sample)
+    sequences = [[_plain(piece) for piece in pieces] for pieces in renderer.explain(sample)]
+    return {
+        "row": str(sample.origin),
+        "sequences": sequences,
+        "tokens": [sum(len(piece["ids"]) for piece in pieces) for pieces in sequences],
+        "learned": _learned(rendered),
+        "dropped": rendered.reason if isinstance(rendered, BadRow) else None,
+        "cut": _cut(rendered),
+        "notices": [text for text in (notice, *renderer.notices) if text],
+    }
+
+
+def _row(loaded: Loaded, line: int) -> Sample:
+    """The sample of a line, in the first file that has it."""
+    for sample in loaded.samples:
+        if sample.origin.line == line:
+            return sample
+    for bad in loaded.bad:
+        if bad.origin.line == line:
+            raise DataError(
+                f"{bad.origin} cannot be used: {bad.reason}",
+                why="a row has to have a format that is known and all its parts",
+                fix="luthier data formats lists the formats with an example of each",
+            )
+    lines = [sample.origin.line for sample in loaded.samples]
+    raise DataError(
+        f"there is no row on line {line} of {loaded.files[0].path}",
+        why=f"its {len(lines):,} rows are on lines {min(lines, default=0)} to {max(lines, default=0)}",
+        fix=f"--row {min(lines, default=1)}",
+    )
+
+
+def _plain(piece: Piece) -> dict[str, Any]:
+    ids = [int(one) for one in piece.ids]
+    return {"text": piece.text, "ids": ids, "weight": float(piece.weight), "kind": piece.kind}
+
+
+def _learned(rendered: Any) -> list[int]:
+    if isinstance(rendered, BadRow):
+        return []
+    return [int((sequence.weights > 0).sum()) for sequence in rendered.sequences]
+
+
+def _cut(rendered: Any) -> dict[str, int] | None:
+    cut = getattr(rendered, "cut", None)
+    if cut is None:
+        return None
+    return {
+        "prompt_tokens": cut.prompt_tokens,
+        "answer_tokens": cut.answer_tokens,
+        "turns": cut.turns,
+    }
