@@ -12,7 +12,7 @@ from luthier.data.opening import check_file
 from luthier.data.read import expand, read_rows
 from luthier.data.tables import no_rows
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Row, Sample, Text
-from luthier.errors import FileAccessError, FormatError, NoRowsError
+from luthier.errors import FileAccessError, FormatError, NoRowsError, SettingsError
 
 Objective = Literal["sft", "dpo", "text"]
 
@@ -138,6 +138,10 @@ def _check_objective(parsed: Parsed, objective: str | None, path: Path) -> None:
     """Refuse samples that the objective cannot use, naming the one that can."""
     if objective is None:
         return
+    if objective not in _WANTED:
+        raise SettingsError(
+            f"objective {objective!r} is not known", why=f"it is one of {', '.join(_WANTED)}"
+        )
     wanted = _WANTED[objective]
     for kind, name in _NAMES.items():
         wrong = [s for s in parsed.samples if isinstance(s, kind)] if kind not in wanted else []

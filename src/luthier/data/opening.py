@@ -42,7 +42,7 @@ _SIGNATURES = {
     b"\xfd7zXZ\x00": ("xz", "unpack it: unxz FILE"),
     b"ARROW1": ("an Arrow file", "write it as Parquet or JSONL"),
 }
-_BOMS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def check_file(path: Path) -> os.stat_result:
@@ -177,15 +177,13 @@ def open_text(path: Path, encoding: str | None, *, newline: str | None = None) -
     """
     raw = open_bytes(path)
     start = raw.peek(4)[:4]  # type: ignore[attr-defined]
-    if encoding is None:
-        for mark, name in _BOMS.items():
-            if start.startswith(mark):
-                raw.close()
-                raise EncodingError(
-                    f"{path} is {name.upper()}, not UTF-8",
-                    why="it begins with the byte-order mark of that encoding",
-                    fix=f"--encoding {name}",
-                )
+    if encoding is None and (name := _utf16(start)):
+        raw.close()
+        raise EncodingError(
+            f"{path} is {name.upper()}, not UTF-8",
+            why="its first bytes are those of that encoding",
+            fix=f"--encoding {name}",
+        )
     codec = encoding or "utf-8"
     try:
         if codecs.lookup(codec).name == "utf-8" and start.startswith(codecs.BOM_UTF8):
@@ -198,6 +196,15 @@ def open_text(path: Path, encoding: str | None, *, newline: str | None = None) -
             why="it is not the name of an encoding of text",
             fix="--encoding utf-8, or gb18030, cp1252, shift_jis, utf-16",
         ) from error
+
+
+def _utf16(start: bytes) -> str | None:
+    """The form of UTF-16 that a file begins with: a byte-order mark, or a NUL beside a letter."""
+    if start[:2] in _BOMS:
+        return "utf-16"
+    if len(start) == 4 and start[1] == start[3] == 0 != start[0]:
+        return "utf-16-le"
+    return "utf-16-be" if len(start) == 4 and start[0] == start[2] == 0 != start[1] else None
 
 
 def encoding_error(path: Path, encoding: str | None) -> EncodingError:

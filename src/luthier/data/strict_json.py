@@ -220,12 +220,12 @@ class _Array:
     def __init__(self, stream: TextIO, head: str, line: int, name: str) -> None:
         self.stream, self.text, self.name = stream, head, name
         self.at, self.ended = head.index("[") + 1, False
-        self._line = line  # of the first character of the window
+        self._line, self._column = line, 0  # where the window begins, from 1 and from 0
 
     def grow(self) -> bool:
         """Read on; False at the end of the file."""
         chunk = self.stream.read(max(_CHUNK_CHARS, len(self.text) - self.at))
-        self._line += self.text.count("\n", 0, self.at)
+        self._line, self._column = self._place(self.at)
         self.text, self.at = self.text[self.at :] + chunk, 0
         self.ended = not chunk
         return bool(chunk)
@@ -239,15 +239,22 @@ class _Array:
             if not self.grow():
                 return ""
 
+    def _place(self, position: int) -> tuple[int, int]:
+        """Line (from 1) and column (from 0) of a position in the window."""
+        lines = self.text.count("\n", 0, position)
+        if not lines:
+            return self._line, self._column + position
+        return self._line + lines, position - self.text.rfind("\n", 0, position) - 1
+
     def where(self, position: int) -> str:
-        line = self._line + self.text.count("\n", 0, position)
-        column = position - (self.text.rfind("\n", 0, position) + 1) + 1
-        return f"{self.name} line {line}, column {column}"
+        """A position in the window, as errors name it."""
+        line, column = self._place(position)
+        return f"{self.name} line {line}, column {column + 1}"
 
     def element(self) -> Any:
         while True:
             if len(self.text) - self.at > MAX_LINE_CHARS + _CHUNK_CHARS:
-                raise line_too_long(self.name, self._line + self.text.count("\n", 0, self.at))
+                raise line_too_long(self.name, self._place(self.at)[0])
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
                 if end == len(self.text) and not self.ended:

@@ -192,7 +192,7 @@ def parquet_rows(path: Path, name: str) -> Iterator[Row]:
                     yield Row(fields, Origin(name, line))
     except (MemoryError, arrow.lib.ArrowMemoryError) as error:
         raise LimitError(f"{path} asks for more memory than there is", why=str(error)) from error
-    except (arrow.lib.ArrowException, OSError) as error:
+    except (arrow.lib.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SyntaxProblem(
             f"{path} cannot be read as Parquet: {reason}",

@@ -8,6 +8,7 @@ into a row: `instances.0.output`.  `role` and `content` name the keys of a turn;
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from luthier.data.formats.messages import KNOWN_ROLES, USUAL, Speaker, Spelling
@@ -22,7 +23,7 @@ _ROLE_NAMES: Mapping[str, Speaker] = {
 _MISSING = object()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Columns:
     """What `columns` says, in two parts: where the fields are, and how turns are spelled."""
 
@@ -34,6 +35,7 @@ class Columns:
         named = {ours: _reach(row, theirs) for ours, theirs in self.fields.items()}
         return {name: value for name, value in named.items() if value is not _MISSING}
 
+    @cached_property
     def used(self) -> frozenset[str]:
         """The top-level columns that are named."""
         return frozenset(self.fields.values()) | {p.split(".")[0] for p in self.fields.values()}

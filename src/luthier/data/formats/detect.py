@@ -51,25 +51,32 @@ class Detector:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._known: dict[tuple[str, ...], list[Format]] = {}
+        self._complete = bool(matching(frozenset(columns.fields)))
 
-    def fields_of(self, row: Mapping[str, Any]) -> dict[str, Any] | Mapping[str, Any]:
+    def fields_of(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """The row's fields under our names, nulls left out.
 
-        With `columns`, the names given decide the format; fields of that format which they leave
-        out are taken from the row under their own names.  Where the names given make no format by
-        themselves, the row's other fields are added to them.
+        With `columns`, the names given decide the format; fields which that format may have and
+        which they leave out are taken from the row under their own names.  Where the names given
+        make no format by themselves, the row's other fields are added to them.
         """
         present = {k: v for k, v in row.items() if v is not None} if None in row.values() else row
         if not self._columns.fields:
             return present
         named = self._columns.apply(row)
-        spoken_for = self._columns.used()
+        spoken_for = self._columns.used
         rest = {k: v for k, v in present.items() if k not in named and k not in spoken_for}
-        found = self.formats(named)
-        if not found:
+        if not self._complete:
             return {**rest, **named}
-        beside = found[0].optional
+        beside = {name for f in self.formats(named) for name in f.optional}
         return {**{k: v for k, v in rest.items() if k in beside}, **named}
+
+    def unused(self, row: Mapping[str, Any], found: Format) -> list[str]:
+        """The columns of a row that nothing is made of."""
+        if len(row) == len(found.required):
+            return []
+        used = self._columns.used
+        return [k for k, v in row.items() if not (k in found.fields or k in used or v is None)]
 
     def formats(self, fields: Mapping[str, Any]) -> list[Format]:
         """The formats these fields may have."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from luthier.data.formats.messages import Spelling
@@ -18,7 +19,7 @@ class Context:
     spelling: Spelling
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Format:
     """A way to write rows.
 
@@ -35,7 +36,7 @@ class Format:
     read: Callable[[Mapping[str, Any], Context], Sample]
     never: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def fields(self) -> frozenset[str]:
         """Every field the format uses."""
         return self.required | self.optional

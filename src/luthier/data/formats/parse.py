@@ -62,8 +62,7 @@ def parse(rows: Sequence[Row], *, columns: Mapping[str, str] | None = None) -> P
             bad.append(BadRow(row.origin, str(reason)))
             continue
         formats[found[0].name] += 1
-        if len(fields) > len(found[0].required):
-            unused.update(name for name in fields if name not in found[0].fields)
+        unused.update(detector.unused(row.fields, found[0]))
     if rows and unknown == len(rows):
         raise _unknown(rows, names.fields)
     return Parsed(*_with_forms(samples, formats), bad, dict(unused))

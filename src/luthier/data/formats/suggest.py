@@ -37,7 +37,7 @@ def check_cells(rows: Sequence[Row], columns: Columns) -> None:
     sample = rows[:_LOOK]
     if len(sample) < 2:
         return
-    wanted = columns.used() or frozenset(sample[0].fields)
+    wanted = columns.used or frozenset(sample[0].fields)
     listed = [
         name
         for name in sample[0].fields
