@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.tiny import PACKABLE, VOCAB, tiny_config
+from tests.tiny import FAMILIES, PACKABLE, VOCAB, tiny_config
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -83,6 +83,19 @@ def test_packed_equals_one_sequence_at_a_time(family: str, share: bool) -> None:
         wanted_grad = theirs[name].grad
         error = (weight.grad.double() - wanted_grad).norm() / wanted_grad.norm().clamp_min(1e-6)
         assert error <= 1e-5, f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(PACKABLE)))
+def test_what_cannot_be_packed_runs_one_sequence_at_a_time(family: str) -> None:
+    register()
+    reference, model = model_of(family, torch.float64), model_of(family, torch.float32)
+    for sequence in rows():
+        batch = pack([sequence])
+        found_SV = packed_logits(model, batch)
+        ids = torch.from_numpy(batch.ids).long()[None]
+        wanted_TV = reference(ids, use_cache=False).logits[0]
+        wanted_SV = wanted_TV.index_select(0, torch.from_numpy(batch.target_row))
+        assert (found_SV - wanted_SV).abs().max() <= 1e-5 * wanted_SV.abs().max()
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mistral"])

@@ -14,7 +14,7 @@ def node_loop_attention(
     q: Tensor, k: Tensor, v: Tensor, layout: TreeLayout, *, scale: float, window: int | None
 ) -> Tensor:
     """Attention of every row to its path: (1, H, T, D) to (1, T, H, D); arguments as in `varlen`."""
-    grouped = q.shape[1] != k.shape[1]
+    k, v = (_per_query_head(x, q.shape[1]) for x in (k, v))
     parts = []
     for call in layout.chunk_calls(window) if layout.cuts(window) else layout.node_calls():
         keys, values = (
@@ -35,7 +35,16 @@ def node_loop_attention(
                 attn_mask=allowed,
                 is_causal=allowed is None,
                 scale=scale,
-                enable_gqa=grouped,
             )
         )
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous()
+
+
+def _per_query_head(x: Tensor, heads: int) -> Tensor:
+    """(1, K, T, D) to (1, H, T, D): the memory-efficient kernel of old devices has no grouped heads.
+
+    Expanded rather than repeated by index, whose backward would not be deterministic on CUDA.
+    """
+    one, groups, tokens, width = x.shape
+    expanded = x[:, :, None].expand(one, groups, heads // groups, tokens, width)
+    return expanded.reshape(one, heads, tokens, width)
