@@ -48,9 +48,9 @@ WORDS = st.sampled_from(
 JSON = st.recursive(
     SCALARS | WORDS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5),
-    max_leaves=20,
+    max_leaves=8,
 )
-OBJECTS = st.dictionaries(KEYS, JSON, max_size=6)
+OBJECTS = st.dictionaries(KEYS, JSON, max_size=4)
 
 
 @st.composite
@@ -74,7 +74,7 @@ def near_rows(draw: st.DrawFn) -> dict[str, Any]:
 
 
 ROWS = near_rows() | OBJECTS
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def outcome(rows: list[dict[str, Any]]) -> dict[int, tuple[str, object]]:
@@ -136,7 +136,7 @@ def test_any_bytes_give_rows_or_an_error_of_ours(content: bytes, name: str) -> N
 
 
 @QUICK
-@given(st.lists(OBJECTS, min_size=1, max_size=5), st.sampled_from([None, 1]), st.booleans())
+@given(st.lists(OBJECTS, min_size=1, max_size=3), st.sampled_from([None, 1]), st.booleans())
 def test_json_is_read_as_it_was_written(
     rows: list[dict[str, Any]], indent: int | None, ascii_only: bool
 ) -> None:

@@ -217,7 +217,9 @@ def test_a_hub_id_is_fetched_and_its_training_files_chosen(tmp_path: Path) -> No
 
 def test_without_train_in_a_name_held_out_files_are_left() -> None:
     files = [Path("a.jsonl"), Path("test.jsonl"), Path("validation.jsonl"), Path("b.jsonl")]
-    assert hub.choose_split(files) == [Path("a.jsonl"), Path("b.jsonl")]
+    assert hub.choose_split("owner/name", files) == [Path("a.jsonl"), Path("b.jsonl")]
+    with pytest.raises(FileAccessError, match="only held-out files"):
+        hub.choose_split("owner/name", files[1:3])
 
 
 def test_a_hub_id_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,9 +41,20 @@ def fetch(name: str) -> Path:
         ) from error
 
 
-def choose_split(files: list[Path]) -> list[Path]:
-    """The files to train on: those with `train` in the name, else all but test and validation."""
+def choose_split(name: str, files: list[Path]) -> list[Path]:
+    """The files to train on: those with `train` in the name, else all but test and validation.
+
+    Raises:
+        FileAccessError: Every file is held out by its name.
+    """
     if train := [file for file in files if "train" in file.name.lower()]:
         return train
     held_out = ("test", "valid", "eval", "dev")
-    return [file for file in files if not any(word in file.name.lower() for word in held_out)]
+    kept = [file for file in files if not any(word in file.name.lower() for word in held_out)]
+    if not kept:
+        raise FileAccessError(
+            f"{name} has only held-out files: {', '.join(file.name for file in files[:5])}",
+            why="files named test, valid, eval or dev are not trained on unless named themselves",
+            fix=f"--dataset {files[0]}",
+        )
+    return kept

@@ -42,7 +42,7 @@ def expand(datasets: Sequence[str], *, fetch: Callable[[str], Path] = hub.fetch)
         elif has_magic(name) and not path.exists():
             found += _matching(name)
         elif not path.exists() and not path.is_symlink() and _maybe_hub(name):
-            found += hub.choose_split(_inside(fetch(name), name, stay=False))
+            found += hub.choose_split(name, _inside(fetch(name), name, stay=False))
         else:
             found.append(path)
     return found
