@@ -1,0 +1,326 @@
+"""From messages to text with known spans: what the model is given, and what it must write.
+
+Spans come from rendering prefixes, never from searching for markers.  An answer is what the template
+writes for `messages[:i + 1]` beyond the generation prompt of `messages[:i]`, up to and with its
+terminator.  Where a template rewrites earlier turns, that text is no part of the whole rendering,
+and each answer becomes a text of its own behind the prompt that inference would give.
+
+Content is kept apart from control: where content holds the text of a control token, it is rendered
+with a private-use character inside every such text; what is found whole is the template's.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from luthier.data.probe import TemplateFacts
+from luthier.data.template import ChatTemplate, RowTemplateError, message_dicts, wrap_tool
+from luthier.data.tokenizer import Tokenizer
+from luthier.data.types import Message
+
+_NONCES = "".join(map(chr, range(0xF5A0, 0xF5E0)))
+_EMPTY_THOUGHT = re.compile(r"<(think|thinking|reasoning|seed:think)>\s*</\1>\s*")
+_THOUGHT = re.compile(
+    r"\A\s*(?:<think>)?\n*(?P<thought>.*?)\n*</think>\n*(?P<rest>.*)\Z", re.DOTALL
+)
+
+Messages = tuple[Message, ...]
+Tools = Sequence[Mapping[str, Any]]
+
+
+class Span(NamedTuple):
+    """A stretch of text with one loss weight; `kind` says what it is for `luthier data show`."""
+
+    start: int
+    stop: int
+    weight: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A text cut into spans that follow each other without a gap.
+
+    `nonce` stands inside control texts of content and is taken out before encoding.  `begin` is
+    a BOS the text lacks and gets; `finish` an end token, supervised with the last span.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+    nonce: str = ""
+    begin: int | None = None
+    finish: int | None = None
+
+
+class Answer(NamedTuple):
+    """One assistant turn: the prompt it follows, what it does not learn, what it learns."""
+
+    prompt: str
+    given: str  # an empty thinking block: written by the template, not by the model
+    body: str  # the answer with its terminator
+    ended: bool  # the body ends with a terminator
+
+
+class _Row(NamedTuple):
+    tools: Tools
+    nonce: str  # empty: no content can be mistaken for control
+    texts: dict[tuple[int, bool], str]  # rendered prefixes: number of messages, prompt or not
+
+
+class ChatText:
+    """Renders conversations with spans for one template and tokenizer."""
+
+    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer, facts: TemplateFacts) -> None:
+        self._template, self._tokenizer, self.facts = template, tokenizer, facts
+
+    def prompt(self, messages: Messages, tools: Tools) -> Draft:
+        """What the model is given before its next answer."""
+        row = self._row(messages, tools)
+        text = self._prompt_text(messages, row)
+        return Draft(text, _joined_spans(text, self._history(text, messages, row), []), row.nonce)
+
+    def drafts(
+        self, messages: Messages, tools: Tools, weights: Mapping[int, float], *, everything: bool
+    ) -> list[Draft]:
+        """One text with all supervised answers, or one text an answer if the template rewrites.
+
+        Args:
+            weights: Loss weight of each supervised assistant message, by its index.
+            everything: Prompt text carries loss too (weight 1).
+
+        Raises:
+            RowTemplateError: The template refuses the messages.
+        """
+        row = self._row(messages, tools)
+        if not weights:
+            text = self._text(messages, row, prompt=False)
+            return [
+                Draft(text, (Span(0, len(text), 1.0 if everything else 0.0, "all"),), row.nonce)
+            ]
+        messages = messages[: max(weights) + 1]
+        answers = {index: self._answer(messages, index, row) for index in weights}
+        if len(answers) > 1 and (whole := self._whole(messages, row, answers, weights, everything)):
+            return [whole]
+        made: list[Draft] = []
+        for index, answer in answers.items():
+            history = self._history(answer.prompt, messages[:index], row)
+            made.append(self._single(answer, history, weights[index], row, everything, made))
+        return made
+
+    def _single(
+        self,
+        answer: Answer,
+        history: list[int],
+        weight: float,
+        row: _Row,
+        everything: bool,
+        earlier: list[Draft],
+    ) -> Draft:
+        start = len(answer.prompt) + len(answer.given)
+        text = answer.prompt + answer.given + answer.body
+        spans = [Span(start, len(text), weight, "answer")]
+        known = len(os.path.commonprefix([earlier[-1].text, text])) if earlier else 0
+        background = (min(known, start), 1.0) if everything else (start, 0.0)
+        return Draft(
+            text,
+            _joined_spans(text, [*history, len(answer.prompt)], spans, background),
+            row.nonce,
+            finish=self._finish(answer),
+        )
+
+    def _whole(
+        self,
+        messages: Messages,
+        row: _Row,
+        answers: Mapping[int, Answer],
+        weights: Mapping[int, float],
+        everything: bool,
+    ) -> Draft | None:
+        """All answers in the rendering of the whole conversation, if they stand there unchanged."""
+        last = answers[max(answers)]
+        text = last.prompt + last.given + last.body
+        spans = []
+        for index, answer in answers.items():
+            start = len(answer.prompt) + len(answer.given)
+            if not text.startswith(answer.prompt + answer.given + answer.body):
+                return None
+            spans.append(Span(start, start + len(answer.body), weights[index], "answer"))
+        history = self._history(text, messages, row)
+        starts = [len(answer.prompt) for answer in answers.values()]
+        background = (0, 1.0) if everything else (len(text), 0.0)
+        joined = _joined_spans(text, [*history, *starts], spans, background)
+        return Draft(text, joined, row.nonce, finish=self._finish(last))
+
+    def _finish(self, answer: Answer) -> int | None:
+        return None if answer.ended else self._tokenizer.eos_id
+
+    def _answer(self, messages: Messages, index: int, row: _Row) -> Answer:
+        prompt = self._prompt_text(messages[:index], row)
+        full = self._text(messages[: index + 1], row, prompt=False)
+        if full.startswith(prompt):
+            tail = full[len(prompt) :]
+        else:
+            tail = self._behind_bridge(full, messages[:index], row)
+        given = ""
+        block = _EMPTY_THOUGHT.match(tail)
+        if block and not (messages[index].reasoning or "").strip():
+            given, tail = block.group(), tail[block.end() :]
+        stop = self._end(tail)
+        return Answer(prompt, given, tail[: stop or len(tail)], stop is not None)
+
+    def _behind_bridge(self, full: str, before: Messages, row: _Row) -> str:
+        """The answer where the template writes it otherwise than behind its own generation prompt
+        (a thinking block that it opens in the prompt and drops from the answer)."""
+        head = self._text(before, row, prompt=False) + self.facts.bridge
+        if not self.facts.bridge or not full.startswith(head):
+            raise RowTemplateError(
+                "the chat template does not write the answer behind what it writes before it",
+                why="what the model must say after its prompt cannot be told from the prompt",
+                fix="chat_template: FILE.jinja with one that does",
+            )
+        return full[len(head) :]
+
+    def _end(self, tail: str) -> int | None:
+        """Where the answer's terminator ends, or None if the template writes none."""
+        ending: list[tuple[str, int]] = []
+        done = 0
+        for start, stop, _ in self._tokenizer.find_controls(tail):
+            if tail[done:start].strip():
+                ending.clear()
+            token = tail[start:stop].strip()
+            ending.append((token, start + tail[start:stop].index(token) + len(token)))
+            done = stop
+        if tail[done:].strip():
+            return None
+        usual = [stop for token, stop in ending if token == self.facts.terminator]
+        others = [stop for token, stop in ending if self._tokenizer.ends_turn(token)]
+        return next(iter(usual or others), None)
+
+    def _history(self, text: str, messages: Messages, row: _Row) -> list[int]:
+        """Where earlier answers begin in `text`: their tokens begin there too, as when they were
+        written."""
+        starts = []
+        for index, message in enumerate(messages):
+            if message.role == "assistant" and index > 0:
+                prompt = self._prompt_text(messages[:index], row)
+                if text.startswith(prompt):
+                    starts.append(len(prompt))
+        return starts
+
+    def _prompt_text(self, messages: Messages, row: _Row) -> str:
+        return self._text(messages, row, prompt=True) + self.facts.header
+
+    def _row(self, messages: Messages, tools: Tools) -> _Row:
+        dicts, wrapped = message_dicts(messages), [wrap_tool(tool) for tool in tools]
+        texts = list(_strings([dicts, wrapped]))
+        if not any(self._tokenizer.holds_control(text) for text in texts):
+            return _Row(wrapped, "", {})
+        free = (nonce for nonce in _NONCES if not any(nonce in text for text in texts))
+        nonce = next(free, None)
+        if nonce is None:
+            raise RowTemplateError(
+                "the text holds control tokens and every private-use character luthier could mark "
+                "them with",
+                why="control tokens in content are told apart by a character that it does not hold",
+                fix="remove the characters U+F5A0 to U+F5DF from the row",
+            )
+        return _Row(wrapped, nonce, {})
+
+    def _text(self, messages: Messages, row: _Row, *, prompt: bool) -> str:
+        key = (len(messages), prompt)
+        if key not in row.texts:
+            row.texts[key] = self._render(messages, row, prompt=prompt)
+        return row.texts[key]
+
+    def _render(self, messages: Messages, row: _Row, *, prompt: bool) -> str:
+        dicts = message_dicts(messages)
+        if self.facts.null_content:
+            for made in dicts:
+                if "tool_calls" in made and not made["content"]:
+                    made["content"] = None
+        text = self._template.render_dicts(dicts, row.tools, add_generation_prompt=prompt)
+        if not row.nonce:
+            return text
+        tools = _broken(row.tools, self._tokenizer, row.nonce)
+        for variant in (dicts, _thoughts_apart(dicts), _thoughts_dropped(dicts)):
+            broken = _broken(variant, self._tokenizer, row.nonce)
+            try:
+                marked = self._template.render_dicts(broken, tools, add_generation_prompt=prompt)
+            except RowTemplateError:
+                continue
+            if marked.replace(row.nonce, "") == text:
+                return marked
+        raise RowTemplateError(
+            "the text of a message holds control tokens that the chat template acts upon",
+            why="content can never become a control token, and here the two cannot be told apart",
+            fix="remove them; give thinking as `reasoning_content` and calls as `tool_calls`",
+        )
+
+
+def _joined_spans(
+    text: str, cuts: Sequence[int], spans: Sequence[Span], background: tuple[int, float] = (0, 0.0)
+) -> tuple[Span, ...]:
+    """The spans, and between them the prompt, cut at `cuts` and weighted from `background` on."""
+    start_weight, weight = background
+    edges = sorted({0, len(text), *cuts, *((start_weight,) if weight else ())})
+    edges = sorted({*edges, *(edge for span in spans for edge in span[:2])})
+    made = []
+    for start, stop in zip(edges, edges[1:], strict=False):
+        inside = next((span for span in spans if span.start <= start < span.stop), None)
+        if inside is not None:
+            made.append(Span(start, stop, inside.weight, inside.kind))
+        else:
+            made.append(Span(start, stop, weight if start >= start_weight else 0.0, "prompt"))
+    return tuple(made)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _strings(name)
+            yield from _strings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _strings(item)
+
+
+def _broken(value: Any, tokenizer: Tokenizer, nonce: str) -> Any:
+    if isinstance(value, str):
+        return tokenizer.break_controls(value, nonce) if tokenizer.holds_control(value) else value
+    if isinstance(value, Mapping):
+        names = {_broken(name, tokenizer, nonce): item for name, item in value.items()}
+        return {name: _broken(item, tokenizer, nonce) for name, item in names.items()}
+    if isinstance(value, (list, tuple)):
+        return [_broken(item, tokenizer, nonce) for item in value]
+    return value
+
+
+def _thoughts_apart(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`<think>...</think>` at the start of answers given as the field that templates know."""
+    made = []
+    for message in dicts:
+        found = _THOUGHT.match(message["content"] or "") if message["role"] == "assistant" else None
+        if found and "reasoning_content" not in message:
+            thought = found["thought"]
+            message = {
+                **message,
+                "content": found["rest"],
+                "reasoning_content": thought,
+                "thinking": thought,
+            }
+        made.append(message)
+    return made
+
+
+def _thoughts_dropped(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Answers from behind their last `</think>`, as some templates write them."""
+    return [
+        {**message, "content": message["content"].rpartition("</think>")[2]}
+        if message["role"] == "assistant" and message["content"]
+        else message
+        for message in dicts
+    ]

@@ -1,0 +1,258 @@
+"""All rows of a run to examples, with an account of every row that was cut or dropped."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence as Items
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from luthier.data import truncate
+from luthier.data.render import LongRow, Renderer
+from luthier.data.types import BadRow, Example, Sample
+from luthier.errors import BadRowsError, NoRowsError, NoTargetsError, TooLongError
+
+BadRows = Literal["drop", "refuse"]
+ALLOWED_SHARE = 0.01
+_LISTED = 20
+
+
+class _File(Protocol):
+    @property
+    def path(self) -> Any: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+
+
+class LoadedRows(Protocol):
+    """What `prepare` needs of loaded data."""
+
+    @property
+    def samples(self) -> Items[Sample]: ...
+    @property
+    def mix(self) -> Mapping[str, int]: ...
+    @property
+    def bad(self) -> Items[BadRow]: ...
+    @property
+    def files(self) -> Items[_File]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The examples of a run and their account.
+
+    Attributes:
+        report: For data.json.
+        ledger: For ledger.jsonl: one entry per row that was cut or dropped.
+        fingerprint: SHA-256 over all ids and weights in order.
+    """
+
+    examples: list[Example]
+    report: dict[str, Any]
+    ledger: list[dict[str, Any]]
+    notices: list[str]
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class _Account:
+    examples: list[Example] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    long: list[LongRow] = field(default_factory=list)
+
+
+def prepare(
+    loaded: LoadedRows,
+    renderer: Renderer,
+    *,
+    bad_rows: BadRows = "drop",
+    role: str = "train",
+) -> Prepared:
+    """Render every sample, apply the rules for bad and long rows, and write the account.
+
+    Args:
+        role: What the rows are for, `train` or `eval`: the messages name it.
+
+    Raises:
+        BadRowsError: `refuse` and a bad row, or more than 1 % bad rows; the first 20 are listed.
+        TooLongError: `truncation: refuse` and a long row, or no row fits.
+        NoRowsError: Nothing is left.
+        NoTargetsError: Nothing that is left carries loss.
+        TemplateError: See `Renderer.render`.
+    """
+    notices_before = len(renderer.notices)
+    account = _Account(bad=list(loaded.bad))
+    for sample in loaded.samples:
+        made = renderer.render(sample)
+        if isinstance(made, LongRow):
+            account.long.append(made)
+        elif isinstance(made, BadRow):
+            account.bad.append(made)
+        else:
+            account.examples.append(made)
+    total = len(loaded.samples) + len(loaded.bad)
+    _judge(account, renderer, total, bad_rows, role)
+    notices = [*renderer.notices[notices_before:], *_notices(account, renderer, loaded.samples)]
+    if notices_before:
+        notices = [*renderer.notices[:notices_before], *notices]
+    return Prepared(
+        account.examples,
+        _report(account, renderer, loaded, notices),
+        _ledger(account),
+        notices,
+        fingerprint(account.examples),
+    )
+
+
+def fingerprint(examples: Iterable[Example]) -> str:
+    """SHA-256 over the ids and weights of every sequence, with the borders between them."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(len(example.sequences).to_bytes(4, "little"))
+        for sequence in example.sequences:
+            digest.update(len(sequence.ids).to_bytes(4, "little"))
+            digest.update(np.ascontiguousarray(sequence.ids, "<i4").tobytes())
+            digest.update(np.ascontiguousarray(sequence.weights, "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def overlap(train: Items[Sample], held_out: Items[Sample]) -> int:
+    """Number of held-out rows that are also in the training rows."""
+    known = {_key(sample) for sample in train}
+    return sum(_key(sample) in known for sample in held_out)
+
+
+def _key(sample: Sample) -> bytes:
+    parts = [repr(getattr(sample, name)) for name in sample.__slots__ if name != "origin"]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+def _judge(account: _Account, renderer: Renderer, total: int, bad_rows: BadRows, role: str) -> None:
+    bad, long = account.bad, account.long
+    unfit = [] if renderer.truncation == "drop" else long
+    if renderer.truncation == "refuse" and long or (long and not account.examples and not bad):
+        lengths = [row.tokens for row in long]
+        raise TooLongError(
+            f"{len(long)} of {total} {role} rows are longer than seq_length {renderer.seq_length}: "
+            f"{truncate.histogram(lengths, renderer.seq_length)}",
+            why="no row may be cut to nothing"
+            if renderer.truncation != "refuse"
+            else "truncation: refuse; the first: " + _listing(long[:3], "; "),
+            fix=f"seq_length: {max(lengths)}, or truncation: prompt_start",
+        )
+    wrong = [*bad, *unfit]
+    if wrong and (bad_rows == "refuse" or len(wrong) > ALLOWED_SHARE * total):
+        kinds = Counter(
+            row.reason if len(row.reason) < 80 else row.reason[:80] + "..." for row in wrong
+        )
+        counted = ", ".join(f"{reason}: {count}" for reason, count in kinds.most_common(5))
+        rule = "bad_rows: refuse" if bad_rows == "refuse" else "bad_rows: drop allows at most 1 %"
+        more = f"\n  and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+        raise BadRowsError(
+            f"{len(wrong)} of {total} {role} rows cannot be used ({counted})\n  "
+            + _listing(wrong[:_LISTED], "\n  ")
+            + more,
+            why=rule,
+            fix="mend or remove these rows",
+        )
+    if not account.examples:
+        raise NoRowsError(
+            f"no {role} rows: {total} were read and none can be used",
+            why="there is nothing to learn from",
+            fix="luthier data check FILE",
+        )
+    if not any(np.any(item.weights) for made in account.examples for item in made.sequences):
+        raise NoTargetsError(
+            f"no token of the {role} rows carries loss",
+            why="nothing would be learned",
+            fix="train_on: all",
+        )
+
+
+def _listing(rows: Items[BadRow], separator: str) -> str:
+    return separator.join(f"{row.origin}: {row.reason}" for row in rows)
+
+
+def _notices(account: _Account, renderer: Renderer, samples: Items[Sample]) -> list[str]:
+    counts = renderer.counts
+    made = []
+    if dropped := len(account.bad) + len(account.long):
+        made.append(f"{dropped} rows were dropped; ledger.jsonl has each with its reason")
+    if cut := sum(example.cut is not None for example in account.examples):
+        made.append(f"{cut} rows were cut to {renderer.seq_length} tokens; see ledger.jsonl")
+    if count := counts["own_system_prompt"]:
+        made.append(f"{count} rows have system text of their own, which wins over system_prompt")
+    if count := counts["chunked_rows"]:
+        made.append(
+            f"{count} texts are longer than seq_length and became consecutive pieces, nothing lost"
+        )
+    if renderer.controls:
+        named = ", ".join(f"{token} ({count})" for token, count in renderer.controls.most_common(8))
+        made.append(f"control tokens in the text of rows are read as control tokens: {named}")
+    twice = len(samples) - len({_key(sample) for sample in samples})
+    if twice:
+        made.append(f"{twice} rows repeat an earlier row")
+    return made
+
+
+def _report(
+    account: _Account, renderer: Renderer, loaded: LoadedRows, notices: list[str]
+) -> dict[str, Any]:
+    sequences = [item for example in account.examples for item in example.sequences]
+    lengths = np.array([len(item.ids) for item in sequences], np.int64)
+    supervised = sum(truncate.targets(item) for item in sequences)
+    quantiles = np.percentile(lengths, [0, 5, 25, 50, 75, 95, 99, 100]) if len(lengths) else []
+    names = ("min", "p5", "p25", "p50", "p75", "p95", "p99", "max")
+    return {
+        "files": [
+            {"path": str(item.path), "sha256": item.sha256, "rows": item.rows}
+            for item in loaded.files
+        ],
+        "mix": dict(loaded.mix),
+        "rows": {
+            "read": len(loaded.samples) + len(loaded.bad),
+            "used": len(account.examples),
+            "cut": sum(example.cut is not None for example in account.examples),
+            "dropped": len(account.bad) + len(account.long),
+            "dropped_bad": len(account.bad),
+            "dropped_long": len(account.long),
+            "own_system_prompt": renderer.counts["own_system_prompt"],
+        },
+        "sequences": len(sequences),
+        "tokens": int(lengths.sum()),
+        "supervised_tokens": int(supervised),
+        "lengths": {name: float(value) for name, value in zip(names, quantiles, strict=False)},
+        "control_tokens_in_text": dict(renderer.controls),
+        "notices": notices,
+        "fingerprint": fingerprint(account.examples),
+        "tokenizer": renderer.tokenizer.fingerprint,
+        "template": None if renderer.template is None else renderer.template.fingerprint,
+    }
+
+
+def _ledger(account: _Account) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = [
+        {
+            "file": row.origin.file,
+            "line": row.origin.line,
+            "action": "dropped",
+            "reason": row.reason,
+        }
+        for row in (*account.bad, *account.long)
+    ]
+    for example in account.examples:
+        if (cut := example.cut) is not None:
+            made.append(
+                {
+                    "file": example.origin.file,
+                    "line": example.origin.line,
+                    "action": "cut",
+                    "prompt_tokens": cut.prompt_tokens,
+                    "answer_tokens": cut.answer_tokens,
+                    "turns": cut.turns,
+                }
+            )
+    return sorted(made, key=lambda entry: (entry["file"], entry["line"]))
