@@ -111,21 +111,18 @@ def _write(fd: int, content: bytes) -> None:
 
 def start_of(pid: int) -> str:
     """When a process started, in the finest unit the system has; empty if it does not live."""
+    if not Path("/proc/self/stat").exists():
+        try:
+            return f"{psutil.Process(pid).create_time():.2f}"
+        except psutil.Error:
+            return ""
     try:
         # Field 22 counts clock ticks since boot: unlike a date, no change of the clock moves it.
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-        state, *fields = text.rpartition(")")[2].split()
-        return "" if state == "Z" else fields[18]
-    except FileNotFoundError:
-        pass  # no such process, or no /proc
-    except ProcessLookupError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
-    if Path("/proc/self/stat").exists():
-        return ""
-    try:
-        return f"{psutil.Process(pid).create_time():.2f}"
-    except psutil.Error:
-        return ""
+    state, *fields = text.rpartition(")")[2].split()
+    return "" if state == "Z" else fields[18]
 
 
 def _boot() -> str:

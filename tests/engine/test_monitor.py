@@ -45,6 +45,7 @@ def test_peaks_are_the_largest_of_each_measure(tmp_path):
         return {"device_used_bytes": next(values, 4), "name": "x", "count": 7}
 
     with Monitor(tmp_path / "m", interval_s=0.01, sources=[source]) as watching:
+        wait_for(watching.path.exists)
         wait_for(lambda: len(watching.path.read_text().splitlines()) > 4)
     assert watching.peaks() == {"device_used_bytes": 9}
 
