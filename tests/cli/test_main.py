@@ -10,6 +10,7 @@ import pytest
 from luthier.cli import flags, main
 from luthier.config.settings import Settings
 from luthier.errors import SettingsError
+from luthier.recipes import train as recipe
 
 PROBE = """
 import sys
@@ -135,7 +136,6 @@ def test_every_boolean_setting_has_its_own_form():
 
 
 def test_train_hands_settings_to_the_recipe_and_returns_its_status(tmp_path, monkeypatch, capsys):
-    recipe = pytest.importorskip("luthier.recipes.train")
     config = tmp_path / "run.yaml"
     config.write_text("model: starter\ndataset: rows.jsonl\nlora_rank: 8\n")
     seen = []

@@ -185,7 +185,8 @@ def _translate(
         if name in FOREIGN:
             _translate_foreign(one, translated, problems, notices)
         elif name not in Settings.model_fields:
-            what = f"{one.name} is not a setting{_nearest(one.name)} ({one.where})"
+            name = one.name if one.name.isprintable() else _shown(one.name)
+            what = f"{name} is not a setting{_nearest(name)} ({one.where})"
             problems.append(_Problem(what, ""))
         elif name in found:
             what = f"{found[name].name} and {one.name} are both given ({one.where})"
@@ -209,7 +210,7 @@ def _translate_foreign(
     try:
         ours, sentence = FOREIGN[one.name](one.value)
     except ForeignError as refusal:
-        problems.append(_Problem(f"{one.name}={one.value} ({one.where})", str(refusal)))
+        problems.append(_Problem(f"{one.name}={_shown(one.value)} ({one.where})", str(refusal)))
         return
     notices.append(f"{one.name}: {sentence}")
     for name, value in ours.items():
@@ -230,7 +231,7 @@ def _compare(name: str, one: Given, other: Given, problems: list[_Problem]) -> N
     except ValidationError:
         agree = one.value == other.value
     if not agree:
-        what = f"{one.name}={one.value} and {other.name} disagree ({other.where})"
+        what = f"{one.name}={_shown(one.value)} and {other.name} disagree ({other.where})"
         problems.append(_Problem(what, f"both decide {name}; keep one of them"))
 
 
@@ -275,11 +276,15 @@ def _attempt(
 
 
 def _bad_value(name: str, messages: list[str], merged: Mapping[str, Given]) -> _Problem:
-    value = repr(merged[name].value)
-    shown = value if len(value) <= 60 else f"{value[:57]}..."
-    what = f"{name}={shown} ({merged[name].where})"
+    what = f"{name}={_shown(merged[name].value)} ({merged[name].where})"
     message = " or ".join(dict.fromkeys(messages)).replace("Input should", "should")
     return _Problem(what, message, name)
+
+
+def _shown(value: Any) -> str:
+    """A value in one line of at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _refusal(problems: list[_Problem], source: str) -> SettingsError:

@@ -52,7 +52,7 @@ def read_data(context: RunContext, source: ModelSource) -> Inputs:
         raise NoRowsError(
             f"no row of {', '.join(settings.dataset)} is left to learn from",
             why="every row was dropped; data.json and ledger.jsonl say why",
-            fix=f"luthier data show {settings.dataset[0]} --row 0 --model {settings.model}",
+            fix=f"luthier data show {settings.dataset[0]} --row 1 --model {settings.model}",
         )
     if context.ranks.first:
         inputs.write(context.directory)
