@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.tiny import FAMILIES, PACKABLE, tiny_model_folder
 from transformers import AutoModelForCausalLM
 
 from luthier.data.packing import pack
@@ -15,7 +16,6 @@ from luthier.models.adapters import attach
 from luthier.models.load import load_base
 from luthier.models.scorer import Scorer, check_head
 from luthier.models.targets import default_targets
-from tests.tiny import FAMILIES, PACKABLE, tiny_model_folder
 
 
 def sequences(seed: int = 0, *, vocab: int = 259) -> list[Sequence]:
@@ -155,5 +155,5 @@ def test_the_head_is_compared_with_the_models_own(tmp_path):
 def test_unpacked_recomputation_refuses_dropout(tmp_path):
     model = load_base(tiny_model_folder(tmp_path), dtype=torch.float32)
     adapters = attach(model, rank=4, alpha=8, dropout=0.5, targets="q_proj", seed=1)
-    with pytest.raises(ArchitectureError, match="lora_dropout 0.5"):
+    with pytest.raises(ArchitectureError, match=r"lora_dropout 0\.5"):
         Scorer(model, adapters=adapters, packed=False, checkpointing="full")

@@ -1,0 +1,306 @@
+"""From what the setting `model` says to folders on this machine.
+
+A name is looked up in this order: the gallery's built-in model, a folder (a model, an adapter, a
+run), a run by its name, a gallery name or hub id.  An adapter brings its base with it; a base is
+never fetched because an adapter names it.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import (
+    AdapterError,
+    MissingExtraError,
+    ModelError,
+    ModelNotFoundError,
+    RunNotFoundError,
+)
+from luthier.gallery import Family, all_models, family_of, find_model, nearest_names
+from luthier.models.adapter_files import CONFIG as ADAPTER_CONFIG
+from luthier.models.adapter_files import read_adapter_config
+from luthier.models.check import read_config
+from luthier.models.weights import find_weights
+from luthier.runs import RunDirectory
+
+MAX_HOPS = 8  # run on adapter on run ...
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+_FETCHED = (
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja", "chat_template.json",
+    "LICENSE*",
+)  # fmt: skip
+
+Fetch = Callable[[str, str | None], Path]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where the parts of a model are.
+
+    Args:
+        name: What the base is called in files that outlive this machine's paths: a gallery name or
+            hub id where there is one, else the folder as it was given.
+        base: Folder with config and weights.
+        adapter: Folder of the adapter that training starts from, or that chat applies.
+        tokenizer: Folder of the tokenizer: the adapter's or run's own if it has one.
+        family: From the gallery, with the template that fits this config.
+        config: The base's `config.json`.
+        run: The run this came from, if it did.
+    """
+
+    name: str
+    base: Path
+    adapter: Path | None
+    tokenizer: Path
+    family: Family
+    config: dict[str, Any]
+    run: Path | None = None
+
+
+def resolve_source(model: str, *, revision: str | None = None) -> ModelSource:
+    """Find the base, the adapter and the tokenizer that a `model` setting means.
+
+    Args:
+        model: `starter`, a gallery name, a hub id, or a folder: a model, an adapter or a run; or
+            the name of a run.
+        revision: Branch, tag or commit of a hub id.
+
+    Raises:
+        ModelNotFoundError: Nothing has that name; the nearest names of the gallery are given.
+        AdapterError: An adapter's base is a URL, or a path that is not on this machine.
+        ModelError: What was found is not a model that can be loaded.
+    """
+    return _resolve(model, revision, hops=0, fetch=_fetch)
+
+
+def _resolve(model: str, revision: str | None, *, hops: int, fetch: Fetch) -> ModelSource:
+    if hops > MAX_HOPS:
+        raise ModelError(
+            f"{model} is an adapter on an adapter, {MAX_HOPS} times over",
+            why="a base that leads back to itself has no weights",
+            fix="merge the adapter: luthier export RUN --to merged",
+        )
+    text = model.strip()
+    if not text:
+        raise _not_found(model, "an empty name is nothing")
+    if text == "starter":
+        return _folder("starter", starter_folder())
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _any_folder(text, path, hops=hops, fetch=fetch)
+    if path.is_file():
+        raise ModelNotFoundError(
+            f"{text} is a file",
+            why="a model is a folder with config.json, *.safetensors and a tokenizer",
+            fix=f"give the folder: {path.parent}",
+        )
+    if (known := find_model(text)) is not None and known.hub:
+        return _folder(known.hub, fetch(known.hub, revision))
+    if "://" in text:
+        raise _not_found(text, "a URL is not fetched")
+    if (run := _run_named(text)) is not None:
+        return _run(text, run, hops=hops, fetch=fetch)
+    if _looks_like_hub_id(text):
+        return _folder(text, fetch(text, revision))
+    raise _not_found(text, "it is no folder here, no name of the gallery, no run and no hub id")
+
+
+def starter_folder() -> Path:
+    """The model that ships in the package.
+
+    Raises:
+        ModelNotFoundError: This installation lacks it.
+    """
+    with as_file(files("luthier") / "starter") as path:
+        if not (path / "config.json").is_file():
+            raise ModelNotFoundError(
+                "the starter model is not in this installation",
+                why=f"{path} has no config.json",
+                fix="pip install --force-reinstall luthier",
+            )
+        return path
+
+
+def _any_folder(text: str, path: Path, *, hops: int, fetch: Fetch) -> ModelSource:
+    if (path / ADAPTER_CONFIG).is_file():
+        return _adapter(path, hops=hops, fetch=fetch)
+    if (path / "config.json").is_file():
+        return _folder(text, path)
+    if (run := _run_named(text)) is not None:
+        return _run(text, run, hops=hops, fetch=fetch)
+    return _folder(text, path)  # says what a model folder needs
+
+
+def _folder(name: str, path: Path) -> ModelSource:
+    config = read_config(path)
+    return ModelSource(name, path, None, path, family_of(config), config)
+
+
+def _adapter(path: Path, *, hops: int, fetch: Fetch) -> ModelSource:
+    named = read_adapter_config(path).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named.strip():
+        raise AdapterError(
+            f"the adapter {path} names no base",
+            why="base_model_name_or_path in its adapter_config.json is empty",
+            fix=f"write the base's folder or hub id there: {path / ADAPTER_CONFIG}",
+        )
+    return _on_base(path, named.strip(), hops=hops, fetch=fetch)
+
+
+def _on_base(path: Path, named: str, *, hops: int, fetch: Fetch) -> ModelSource:
+    """The adapter `path` on the base that is called `named`."""
+    beside = path / named  # relative to the adapter, when the two were moved together
+    here = named if Path(named).is_absolute() or not beside.is_dir() else str(beside)
+    absent = Path(named).is_absolute() and not Path(named).is_dir()
+    if "://" in named or absent:
+        raise AdapterError(
+            f"the adapter {path} was trained on {named}, which is not here",
+            why="a URL, or a path of another machine, is never fetched",
+            fix=f"write the base's folder or hub id into {path / ADAPTER_CONFIG}: base_model_name_or_path",
+        )
+    base = _resolve(here, None, hops=hops + 1, fetch=_only_local(fetch, path))
+    if base.adapter is not None:
+        raise AdapterError(
+            f"the adapter {path} was trained on {named}, which is an adapter itself",
+            why="one adapter is applied to a base, not two",
+            fix="merge the first: luthier export RUN --to merged",
+        )
+    tokenizer = path if _has_tokenizer(path) else base.tokenizer
+    return ModelSource(base.name, base.base, path, tokenizer, base.family, base.config)
+
+
+def _run(text: str, run: RunDirectory, *, hops: int, fetch: Fetch) -> ModelSource:
+    """A run's result: an adapter on the base its settings name, or a whole model."""
+    result = run.result
+    if (result / ADAPTER_CONFIG).is_file():
+        trained_from = _resolve(_model_of(run), None, hops=hops + 1, fetch=fetch)
+        tokenizer = result if _has_tokenizer(result) else trained_from.tokenizer
+        return ModelSource(
+            trained_from.name,
+            trained_from.base,
+            result,
+            tokenizer,
+            trained_from.family,
+            trained_from.config,
+            run.path,
+        )
+    if (result / "config.json").is_file():
+        whole = _folder(text, result)
+        return ModelSource(whole.name, result, None, result, whole.family, whole.config, run.path)
+    raise ModelNotFoundError(
+        f"the run {text} has no result yet",
+        why=f"its state: {run.status()}",
+        fix=f"luthier train {run.settings_file} --output_dir {run.path} --resume true",
+    )
+
+
+def _model_of(run: RunDirectory) -> str:
+    try:
+        fields = json.loads(run.settings_file.read_bytes())
+        model = fields.get("settings", fields)["model"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{run.settings_file} does not say which model the run was trained on: {error}",
+            why="the base of an adapter is found through the settings of its run",
+            fix=f"give the adapter's folder instead: {run.result}",
+        ) from error
+    if not isinstance(model, str):
+        raise ModelError(
+            f"{run.settings_file} has model {model!r}", why="a name or folder is needed"
+        )
+    return model
+
+
+def _run_named(text: str) -> RunDirectory | None:
+    try:
+        return RunDirectory.open(text)
+    except RunNotFoundError:
+        return None
+
+
+def _only_local(fetch: Fetch, adapter: Path) -> Fetch:
+    """Look in the hub's cache only: an adapter that somebody sent must not start a download."""
+    if fetch is not _fetch:
+        return fetch
+
+    def local(hub: str, revision: str | None) -> Path:
+        found = _cached(hub, revision)
+        if found is None:
+            raise AdapterError(
+                f"the adapter {adapter} was trained on {hub}, which is not on this machine",
+                why="a base is not fetched because an adapter names it",
+                fix=f"luthier gallery pull {hub}",
+            )
+        return found
+
+    return local
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtraError(
+            "models cannot be fetched: huggingface_hub is not installed",
+            why="hub ids need the extra `hub`",
+            fix="pip install 'luthier[hub]', or give a local folder",
+        ) from error
+    return huggingface_hub
+
+
+def _cached(hub: str, revision: str | None) -> Path | None:
+    library = _hub()
+    try:
+        found = library.snapshot_download(
+            hub, revision=revision, local_files_only=True, allow_patterns=list(_FETCHED)
+        )
+    except (OSError, ValueError):  # its LocalEntryNotFoundError is both; a bad id is a ValueError
+        return None
+    try:
+        find_weights(Path(found))
+    except ModelError:  # a download that was broken off: it is taken up again
+        return None
+    return Path(found) if (Path(found) / "config.json").is_file() else None
+
+
+def _fetch(hub: str, revision: str | None) -> Path:
+    """A model of the hub: from its cache, or downloaded there; safetensors and text files only."""
+    if (found := _cached(hub, revision)) is not None:
+        return found
+    library = _hub()
+    try:
+        return Path(
+            library.snapshot_download(hub, revision=revision, allow_patterns=list(_FETCHED))
+        )
+    except (OSError, ValueError) as error:  # HTTP errors, no network, no such repository
+        reason = str(error).strip().split("\n", 1)[0][:200]
+        close = nearest_names(hub)
+        raise ModelNotFoundError(
+            f"{hub} cannot be fetched from the hub",
+            why=reason or type(error).__name__,
+            fix="check the name and the network, and for gated models: hf auth login; or give a local folder"
+            + (f"; nearest in the gallery: {', '.join(close)}" if close else ""),
+        ) from error
+
+
+def _looks_like_hub_id(text: str) -> bool:
+    owner, _, name = text.partition("/")
+    plain = all(part and not part.startswith((".", "-")) for part in (owner, name))
+    return plain and "/" not in name and "\\" not in text and " " not in text
+
+
+def _has_tokenizer(path: Path) -> bool:
+    return any((path / name).is_file() for name in _TOKENIZER_FILES)
+
+
+def _not_found(text: str, why: str) -> ModelNotFoundError:
+    close = nearest_names(text) or [model.name for model in all_models()][:3]
+    return ModelNotFoundError(
+        f"there is no model {text[:200]!r}",
+        why=why,
+        fix=f"luthier gallery list; nearest: {', '.join(close)}",
+    )
