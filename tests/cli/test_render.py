@@ -41,7 +41,8 @@ def test_side_by_side_wraps(capsys, monkeypatch):
 EVENTS = [
     Event("started", {"device": "cpu"}),
     Event("notice", {"text": "nothing is padded"}),
-    Event("planned", {"steps": 3}),
+    Event("data", {"train": {"mix": {"messages": 5}, "rows": {"read": 5, "cut": 0}, "tokens": 90}}),
+    Event("planned", {"steps": 3, "disk_bytes": 2048, "chosen": {"learning_rate": [2e-4, "why"]}}),
     Event("reference", {"done": 2, "total": 2}),
     *(
         Event(
@@ -72,7 +73,9 @@ def test_a_run_off_a_terminal_is_plain_lines_and_no_flood(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "started: device cpu",
         "notice: nothing is padded",
-        "planned: steps 3",
+        "data (train): messages 5  read 5  tokens 90",
+        "planned: steps 3  disk_bytes 2 KiB",
+        "  learning_rate: 0.0002, why",
         "reference 2/2",
         "training 1/3  loss 1.0000  lr 2.00e-04  1,234 tok/s  5.0 s left",
         "training 3/3  loss 0.3333  lr 2.00e-04  1,234 tok/s  5.0 s left",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from luthier import events
+from luthier.cli.render import cell
 from luthier.config.read import load_saved
 from luthier.runs import RunDirectory
 
@@ -26,7 +27,7 @@ def overview(run: RunDirectory) -> dict[str, Any]:
         resolved = load_saved(run.settings_file)
         values = resolved.settings.model_dump(mode="json")
         about["settings"] = {
-            name: f"{values[name]}  ({source})"
+            name: f"{cell(values[name])}  ({source})"
             for name, source in resolved.provenance.items()
             if source != "default"
         }

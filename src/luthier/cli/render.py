@@ -50,7 +50,7 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(compact(one) if isinstance(one, Mapping) else str(one) for one in value)
     return clean(str(value)).replace("\n", " ")
 
 
@@ -90,7 +90,14 @@ def facts(values: Mapping[str, Any], *, as_json: bool, indent: str = "") -> None
             line(f"{indent}{name}")
             facts(value, as_json=False, indent=indent + "  ")
         else:
-            line(f"{indent}{name.ljust(width)}  {cell(value)}")
+            line(f"{indent}{name.ljust(width)}  {_named(name, value)}".rstrip())
+
+
+def _named(name: str, value: Any) -> str:
+    """A value whose name may say its unit."""
+    if name.endswith("bytes") and isinstance(value, int | float):
+        return format_bytes(value)
+    return cell(value)
 
 
 def side_by_side(titles: Sequence[str], texts: Sequence[str]) -> None:
@@ -277,11 +284,27 @@ def describe(fields: Mapping[str, Any]) -> str:
         return "\n".join(_finished(fields))
     if kind == "failed":
         return f"failed: {fields.get('what', '')}"
+    if kind == "data":
+        return "\n".join(_data(fields))
     if kind in ("started", "planned"):
-        hidden = {"type", "time", "elapsed_s", "settings", "versions"}
+        hidden = {"type", "time", "elapsed_s"}
         plain = {name: value for name, value in fields.items() if name not in hidden}
-        return f"{kind}: {_figures(plain)}"
+        chosen = fields.get("chosen") or {}
+        reasons = [f"  {name}: {cell(value)}, {why}" for name, (value, why) in chosen.items()]
+        return "\n".join([f"{kind}: {_figures(plain)}", *reasons])
     return ""
+
+
+def _data(fields: Mapping[str, Any]) -> Iterable[str]:
+    """What the rows of each part became."""
+    for part in ("train", "eval"):
+        report = fields.get(part)
+        if isinstance(report, Mapping):
+            rows = report.get("rows")
+            counts = rows if isinstance(rows, Mapping) else {"rows": rows}
+            shown = {name: count for name, count in counts.items() if count}
+            totals = {name: report.get(name) for name in ("tokens", "supervised_tokens")}
+            yield f"data ({part}): {_figures({**(report.get('mix') or {}), **shown, **totals})}"
 
 
 def _finished(fields: Mapping[str, Any]) -> Iterable[str]:
@@ -298,4 +321,4 @@ def _figures(values: Mapping[str, Any]) -> str:
         for name, value in values.items()
         if value is not None and not isinstance(value, Mapping | list)
     )
-    return "  ".join(f"{name} {cell(value)}" for name, value in plain)
+    return "  ".join(f"{name} {_named(name, value)}" for name, value in plain)
