@@ -150,7 +150,7 @@ def run_rank(
             raise
         code = (interrupt.requested or 0) if result.reason == "interrupted" else 0
         facts = {"exit_code": code, "seconds": time.monotonic() - started}
-        peaks = {"peaks": dict(monitor.peaks)} if monitor else {}
+        peaks = {"peaks": monitor.peaks()} if monitor else {}
         result = RunResult(**{**result.__dict__, **facts, **peaks})
         summary = result.as_dict()
         shown = {name: summary[name] for name in ("step", "reason", "result", "seconds")}
