@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from luthier.kernels.dropout import TokenKeys, dropout_plain, dropped, module_number, upscale
+from luthier.kernels.dropout import TokenKeys, dropout_plain, kept, module_number, upscale
 
 
 def keys(sample_T: Tensor, position_T: Tensor, *, seed: int = 3, step: int = 4) -> TokenKeys:
@@ -23,24 +23,24 @@ def mask(
     module: int = 7,
 ) -> Tensor:
     made = keys(torch.zeros(rows, dtype=torch.int64), torch.arange(rows), seed=seed, step=step)
-    return dropped(made.of_module(module), columns, rate)
+    return ~kept(made.of_module(module), columns, rate)
 
 
 def test_order_and_cut_of_the_tokens_move_no_mask() -> None:
     sample_T, position_T = torch.tensor([5, 5, 5, 9, 9]), torch.tensor([0, 1, 2, 0, 1])
-    whole = dropped(keys(sample_T, position_T).of_module(1), 33, 0.5)
+    whole = ~kept(keys(sample_T, position_T).of_module(1), 33, 0.5)
     order = torch.tensor([3, 0, 4, 2, 1])
-    moved = dropped(keys(sample_T[order], position_T[order]).of_module(1), 33, 0.5)
+    moved = ~kept(keys(sample_T[order], position_T[order]).of_module(1), 33, 0.5)
     assert torch.equal(moved, whole[order])
-    alone = dropped(keys(sample_T[3:], position_T[3:]).of_module(1), 33, 0.5)
+    alone = ~kept(keys(sample_T[3:], position_T[3:]).of_module(1), 33, 0.5)
     assert torch.equal(alone, whole[3:])
 
 
 def test_everything_named_moves_the_mask() -> None:
     masks = [mask(), mask(seed=4), mask(step=5), mask(module=8), mask(seed=4, step=3)]
     sample_T = torch.ones(64, dtype=torch.int64)
-    masks.append(dropped(keys(sample_T, torch.arange(64)).of_module(7), 64, 0.5))
-    masks.append(dropped(keys(0 * sample_T, torch.arange(64) + 64).of_module(7), 64, 0.5))
+    masks.append(~kept(keys(sample_T, torch.arange(64)).of_module(7), 64, 0.5))
+    masks.append(~kept(keys(0 * sample_T, torch.arange(64) + 64).of_module(7), 64, 0.5))
     for number, one in enumerate(masks):
         for other in masks[:number]:
             agreeing = (one == other).float().mean().item()
@@ -65,12 +65,12 @@ def test_the_bits_are_those_of_the_definition_on_every_machine(seed: int) -> Non
         number = mixed(mixed(token + module) + word * 0x9E3779B97F4A7C15)
         lanes = [(number >> 16 * lane) % 65536 for lane in range(4)]
         expected += [(lane ^ 0x8000) < round(rate * 65536) for lane in lanes]
-    assert dropped(made.of_module(module), 64, rate)[0].tolist() == expected
+    assert (~kept(made.of_module(module), 64, rate))[0].tolist() == expected
 
 
 def test_the_bits_of_one_token_stay() -> None:
     made = keys(torch.tensor([11]), torch.tensor([2]), seed=1, step=1)
-    drop = dropped(made.of_module(module_number("layers.0.q_proj")), 24, 0.5)
+    drop = ~kept(made.of_module(module_number("layers.0.q_proj")), 24, 0.5)
     assert "".join("01"[bit] for bit in drop[0].tolist()) == "010110010111011010001101"
 
 

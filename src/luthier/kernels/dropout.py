@@ -60,8 +60,8 @@ def module_number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1
 
 
-def dropped(key_T: Tensor, columns: int, rate: float) -> Tensor:
-    """Which elements are dropped: bool, shape (T, K).
+def kept(key_T: Tensor, columns: int, rate: float) -> Tensor:
+    """Which elements are kept: bool, shape (T, K).
 
     Args:
         key_T: From `TokenKeys.of_module`.
@@ -70,9 +70,9 @@ def dropped(key_T: Tensor, columns: int, rate: float) -> Tensor:
     """
     words = -(-columns // 4)
     column_K = torch.arange(1, words + 1, dtype=torch.int64, device=key_T.device) * _GOLDEN
-    lane_TK = _mix(key_T[:, None] + column_K).view(torch.int16)
-    drop_TK = lane_TK < _lanes(rate) - LANES // 2
-    return drop_TK if 4 * words == columns else drop_TK[:, :columns]
+    lane_TK = _scramble(key_T[:, None] + (column_K + _GOLDEN)).view(torch.int16)
+    keep_TK = lane_TK >= _lanes(rate) - LANES // 2
+    return keep_TK if 4 * words == columns else keep_TK[:, :columns]
 
 
 def upscale(rate: float) -> float:
@@ -82,8 +82,7 @@ def upscale(rate: float) -> float:
 
 def dropout_plain(x_TK: Tensor, key_T: Tensor, rate: float) -> Tensor:
     """The plain twin of what `lora_linear` does inside: drop, scale up, let autograd differentiate."""
-    keep_TK = ~dropped(key_T, x_TK.shape[-1], rate)
-    return x_TK * keep_TK * upscale(rate)
+    return x_TK * kept(key_T, x_TK.shape[-1], rate) * upscale(rate)
 
 
 def _lanes(rate: float) -> int:
@@ -96,8 +95,11 @@ def _signed(number: int) -> int:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser on a fresh int64 tensor: products wrap, shifts are made logical."""
-    x = x + _GOLDEN
+    return _scramble(x + _GOLDEN)
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser, in place on int64: products wrap, shifts are made logical."""
     x ^= (x >> 30) & (2**34 - 1)
     x *= _FIRST
     x ^= (x >> 27) & (2**37 - 1)

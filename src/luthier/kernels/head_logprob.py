@@ -51,7 +51,9 @@ def head_logprob(
     Returns:
         logp_S in nats, float32 (float64 for float64); top1_S, bool, ties count as right.
     """
-    rows = chunk_rows or default_chunk_rows(hidden_SD, len(weight_VD), capped=softcap is not None)
+    most = chunk_rows or default_chunk_rows(hidden_SD, len(weight_VD), capped=softcap is not None)
+    chunks = max(1, -(-len(target_S) // most))  # even ones: a last one of one row costs a weight
+    rows = max(1, -(-len(target_S) // chunks))
     head = _Head(softcap, scale, rows, torch.is_grad_enabled())
     pair: tuple[Tensor, Tensor] = _HeadLogprob.apply(  # type: ignore[no-untyped-call]
         hidden_SD, weight_VD, bias_V, target_S, head

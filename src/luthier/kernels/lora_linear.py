@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from luthier.kernels.cpu import matmul_dtype, wide_mm
-from luthier.kernels.dropout import TokenKeys, dropout_plain, dropped, upscale
+from luthier.kernels.dropout import TokenKeys, dropout_plain, kept, upscale
 from luthier.kernels.frozen_linear import Dequantisable, dense
 
 
@@ -129,7 +129,7 @@ class _LoraLinear(torch.autograd.Function):
         y_TO = F.linear(x_TI, call.dense_weight(dtype), bias_O)
         scale = call.scale
         if key_T is not None:
-            x_TI = x_TI.masked_fill(dropped(key_T, x_TI.shape[1], call.dropout), 0.0)
+            x_TI = x_TI * kept(key_T, x_TI.shape[1], call.dropout)
             scale *= upscale(call.dropout)
         low_TR = x_TI @ lora_A_RI.to(dtype).t()
         y_TO.addmm_(low_TR, lora_B_OR.to(dtype).t(), alpha=scale)
@@ -152,17 +152,17 @@ class _LoraLinear(torch.autograd.Function):
         if not (for_x or for_A):
             return None, None, grad_B, None, None
         low_grad_TR = grad_TO @ lora_B_OR.to(dtype)
-        drop_TI = None if key_T is None else dropped(key_T, x.shape[-1], call.dropout)
+        keep_TI = None if key_T is None else kept(key_T, x.shape[-1], call.dropout)
         if for_A:
             x_TI = x.reshape(-1, x.shape[-1]).to(dtype)
-            x_TI = x_TI if drop_TI is None else x_TI.masked_fill(drop_TI, 0.0)
+            x_TI = x_TI if keep_TI is None else x_TI * keep_TI
             grad_A = wide_mm(low_grad_TR.t(), x_TI).mul_(ctx.scale).to(lora_A_RI.dtype)
         if for_x:
             grad_TI = grad_TO @ call.dense_weight(dtype)
-            if drop_TI is None:
+            if keep_TI is None:
                 grad_TI.addmm_(low_grad_TR, lora_A_RI.to(dtype), alpha=ctx.scale)
             else:
-                part_TI = (low_grad_TR @ lora_A_RI.to(dtype)).masked_fill_(drop_TI, 0.0)
+                part_TI = (low_grad_TR @ lora_A_RI.to(dtype)).mul_(keep_TI)
                 grad_TI.add_(part_TI, alpha=ctx.scale)
             grad_x = grad_TI.to(x.dtype).view(x.shape)
         return grad_x, grad_A, grad_B, None, None
