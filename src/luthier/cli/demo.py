@@ -51,11 +51,12 @@ def _free_folder() -> Path:
 
 
 def _stage(watcher: Any) -> Any:
+    from luthier.cli import render
+
     def show(stage: str, facts: dict[str, Any]) -> None:
         watcher.title(TITLES[stage])
         if stage == "data":
-            pieces = facts["pieces"]
-            watcher.say("".join(f"«{text}»" if weight > 0 else text for text, weight in pieces))
+            watcher.say(render.marked(facts["pieces"]))
         elif stage == "answers":
             for row in facts["examples"]:
                 watcher.side_by_side(

@@ -3,6 +3,7 @@
 A live bar on a terminal, plain lines elsewhere, JSON where it was asked for.
 """
 
+import itertools
 import json
 import re
 import shutil
@@ -154,20 +155,27 @@ def row(shown: Mapping[str, Any], *, as_json: bool) -> None:
         _pieces(pieces)
 
 
+def marked(pieces: Iterable[tuple[str, float]]) -> str:
+    """Text with each learned stretch between « and »."""
+    stretches = itertools.groupby(pieces, key=lambda piece: piece[1] > 0)
+    joined = ((learned, "".join(text for text, _ in stretch)) for learned, stretch in stretches)
+    return "".join(f"«{text}»" if learned else text for learned, text in joined)
+
+
 def _pieces(pieces: Iterable[Mapping[str, Any]]) -> None:
     if not sys.stdout.isatty():
-        parts = (f"«{one['text']}»" if one["weight"] > 0 else one["text"] for one in pieces)
-        sys.stdout.write(clean_lines("".join(parts)) + "\n")
+        parts = [(one["text"], one["weight"]) for one in pieces]
+        sys.stdout.write(clean_lines(marked(parts)) + "\n")
         return
     from rich.console import Console
     from rich.text import Text
 
     styles = {"control": "dim"}
-    parts = (
+    styled = (
         (clean(one["text"]), "bold green" if one["weight"] > 0 else styles.get(one["kind"], ""))
         for one in pieces
     )
-    Console(highlight=False).print(Text.assemble(*parts))
+    Console(highlight=False).print(Text.assemble(*styled))
 
 
 class Watcher:
