@@ -31,14 +31,14 @@ def test_head_logprob(dtype: torch.dtype, softcap: float | None, trained: bool) 
     target_S = torch.randint(0, 501, (37,))
     results = []
     for place, kind in (("cuda", dtype), ("cpu", torch.float64)):
-        hidden = hidden_SD.to(place, kind).requires_grad_()
-        weight = weight_VD.to(place, kind).requires_grad_(trained)
+        hidden = hidden_SD.to(place, kind).clone().requires_grad_()
+        weight = weight_VD.to(place, kind).clone().requires_grad_(trained)
         logp_S, _ = head_logprob(hidden, weight, target_S.to(place), softcap=softcap, chunk_rows=16)
         logp_S.backward(torch.linspace(-1, 2, 37).to(logp_S))
         results.append([logp_S, hidden.grad, *([weight.grad] if trained else [])])
     near(results[0][0], results[1][0], torch.float32, 32)  # logits leave the product in float32
     for mine, exact in zip(results[0][1:], results[1][1:], strict=True):
-        near(mine, exact, dtype)
+        near(mine, exact, dtype, 32 if dtype == torch.float32 else 4)  # logits here reach 30
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -61,9 +61,9 @@ def test_lora_linear(dtype: torch.dtype, dropout: float) -> None:
         )
         masters = torch.float64 if kind == torch.float64 else torch.float32
         leaves = [
-            x.to(place, kind).requires_grad_(),
-            low.to(place, masters).requires_grad_(),
-            high.to(place, masters).requires_grad_(),
+            x.to(place, kind).clone().requires_grad_(),
+            low.to(place, masters).clone().requires_grad_(),
+            high.to(place, masters).clone().requires_grad_(),
         ]
         y = function(
             leaves[0], weight.to(place, kind), None, *leaves[1:], 0.5, dropout=dropout, keys=keys
