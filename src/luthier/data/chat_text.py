@@ -18,9 +18,12 @@ from typing import Any, NamedTuple
 from luthier.data.probe import TemplateFacts
 from luthier.data.template import ChatTemplate, RowTemplateError, message_dicts, wrap_tool
 from luthier.data.tokenizer import Tokenizer
+from luthier.data.turns import has_system
 from luthier.data.types import Message
 
 _NONCES = "".join(map(chr, range(0xF5A0, 0xF5E0)))
+_QUICK_FROM = 3  # answers in a conversation
+_REACH = 256  # characters behind an answer in which its terminator is looked for
 _EMPTY_THOUGHT = re.compile(r"<(think|thinking|reasoning|seed:think)>\s*</\1>\s*")
 _THOUGHT = re.compile(
     r"\A\s*(?:<think>)?\n*(?P<thought>.*?)\n*</think>\n*(?P<rest>.*)\Z", re.DOTALL
@@ -74,6 +77,7 @@ class ChatText:
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer, facts: TemplateFacts) -> None:
         self._template, self._tokenizer, self.facts = template, tokenizer, facts
+        self._steadiness: dict[tuple[bool, bool], bool] = {}
 
     def prompt(self, messages: Messages, tools: Tools) -> Draft:
         """What the model is given before its next answer."""
@@ -100,6 +104,14 @@ class ChatText:
                 Draft(text, (Span(0, len(text), 1.0 if everything else 0.0, "all"),), row.nonce)
             ]
         messages = messages[: max(weights) + 1]
+        if whole := self._quick(messages, row, weights, everything=everything):
+            return [whole]
+        return self._one_by_one(messages, row, weights, everything=everything)
+
+    def _one_by_one(
+        self, messages: Messages, row: _Row, weights: Mapping[int, float], *, everything: bool
+    ) -> list[Draft]:
+        """By rendering every prefix: right for every template, quadratic in the number of turns."""
         answers = {index: self._answer(messages, index, row) for index in weights}
         if len(answers) > 1 and (whole := self._whole(messages, row, answers, weights, everything)):
             return [whole]
@@ -108,6 +120,90 @@ class ChatText:
             history = self._history(answer.prompt, messages[:index], row)
             made.append(self._single(answer, history, weights[index], row, everything, made))
         return made
+
+    def _quick(
+        self, messages: Messages, row: _Row, weights: Mapping[int, float], *, everything: bool
+    ) -> Draft | None:
+        """The whole conversation from three renderings, where the template is known to be steady and
+        every answer stands in it as it did when the template was probed."""
+        turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        plain = not any(messages[index].tool_calls or messages[index].reasoning for index in turns)
+        if len(turns) < _QUICK_FROM or row.nonce or not plain or self.facts.terminator is None:
+            return None
+        if not self._steady(system=has_system(messages), tools=row.tools):
+            return None
+        text = self._text(messages, row, prompt=False)
+        if not text.startswith(self._prompt_text(messages[: turns[-1]], row)):
+            return None
+        places = self._places(text, messages, turns, row)
+        if places is None:
+            return None
+        spans = [
+            Span(start, stop, weights[index], "answer")
+            for index, (start, stop) in zip(turns, places, strict=True)
+            if index in weights
+        ]
+        text = text[: spans[-1].stop]
+        background = (0, 1.0) if everything else (len(text), 0.0)
+        starts = [start for start, _ in places if start < len(text)]
+        return Draft(text, _joined_spans(text, starts, spans, background))
+
+    def _places(
+        self, text: str, messages: Messages, turns: Sequence[int], row: _Row
+    ) -> list[tuple[int, int]] | None:
+        """Where each answer begins and ends in the text, from a rendering with marks around them."""
+        free = [mark for mark in _NONCES if mark not in text]
+        if len(free) < 2:
+            return None
+        opened, closed = free[:2]
+        dicts = message_dicts(messages)
+        edges: list[str] = []
+        for index in turns:
+            content = messages[index].content
+            core = content.strip()
+            edges.append(content[: content.index(core)] if core else "")
+            dicts[index]["content"] = (
+                content.replace(core, f"{opened}{core}{closed}", 1) if core else ""
+            )
+        marked = self._template.render_dicts(dicts, row.tools, add_generation_prompt=False)
+        parts = marked.replace(closed, opened).split(opened)
+        if "".join(parts) != text or len(parts) != 2 * len(turns) + 1:
+            return None
+        made, done = [], 0
+        lead, opening = self.facts.lead, self.facts.opening
+        for edge, before, core in zip(edges, parts[0::2], parts[1::2], strict=False):
+            begin = done + len(before)
+            kept = edge if before.endswith(lead + edge) else ""
+            start = begin - len(lead) - len(kept)
+            if not text[:begin].endswith(opening + lead + kept):
+                return None
+            done = begin + len(core)
+            found = next(self._tokenizer.find_controls(text[done : done + _REACH]), None)
+            if found is None or text[done : done + found[0]].strip():
+                return None
+            token = text[done + found[0] : done + found[1]]
+            if token.strip() != self.facts.terminator:
+                return None
+            made.append((start, done + found[0] + token.index(token.strip()) + len(token.strip())))
+        return made
+
+    def _steady(self, *, system: bool, tools: Tools) -> bool:
+        """Whether the template leaves earlier turns as they were, tried on a conversation of three."""
+        key = (system, bool(tools))
+        if key not in self._steadiness:
+            turns = [Message("user" if at % 2 == 0 else "assistant", f"q{at}q") for at in range(6)]
+            messages = (*((Message("system", "qsq"),) if system else ()), *turns)
+            weights = {
+                at: 1.0 for at, message in enumerate(messages) if message.role == "assistant"
+            }
+            try:
+                row = self._row(messages, tools[:1])
+                made = self._one_by_one(messages, row, weights, everything=False)
+            except RowTemplateError:
+                made = []
+            block = _EMPTY_THOUGHT.match(self.facts.lead)
+            self._steadiness[key] = len(made) == 1 and block is None
+        return self._steadiness[key]
 
     def _single(
         self,

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence as Items
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -133,7 +134,7 @@ def _key(sample: Sample) -> bytes:
 def _judge(account: _Account, renderer: Renderer, total: int, bad_rows: BadRows, role: str) -> None:
     bad, long = account.bad, account.long
     unfit = [] if renderer.truncation == "drop" else long
-    if renderer.truncation == "refuse" and long or (long and not account.examples and not bad):
+    if (renderer.truncation == "refuse" and long) or (long and not account.examples and not bad):
         lengths = [row.tokens for row in long]
         raise TooLongError(
             f"{len(long)} of {total} {role} rows are longer than seq_length {renderer.seq_length}: "

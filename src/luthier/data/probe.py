@@ -29,6 +29,8 @@ class TemplateFacts:
         terminator: The control token that ends an answer, or None if the template writes none.
         header: What it writes before an answer and leaves out of the generation prompt because it
             has none; empty for templates with a generation prompt.
+        opening: What the generation prompt (or the header in its place) adds to a prompt.
+        lead: What it writes between that and the answer's content; the model must write it too.
         bridge: What it writes between a prompt without generation prompt and the answer.
         system: It has a place for a system message.
         tools: It shows the tools offered.
@@ -42,6 +44,8 @@ class TemplateFacts:
 
     terminator: str | None
     header: str
+    opening: str
+    lead: str
     bridge: str
     system: bool
     tools: bool
@@ -95,9 +99,13 @@ def probe(template: ChatTemplate, tokenizer: Tokenizer) -> TemplateFacts:
     tools = rendered([_user(), _answer()], tools=True)
     thought = rendered([_user(), _answer() | {"reasoning_content": _THOUGHT, "thinking": _THOUGHT}])
     calls = _calls(rendered)
+    header = _header(rendered, full)
+    opening, lead = _opening(rendered, full, header)
     return TemplateFacts(
         terminator=_terminator(full, tokenizer),
-        header=_header(rendered, full),
+        header=header,
+        opening=opening,
+        lead=lead,
         bridge=_bridge(rendered, full),
         system=_holds(system, _SYSTEM, _USER),
         tools=_holds(tools, _TOOL),
@@ -138,6 +146,13 @@ def _header(rendered: _Probe, full: str) -> str:
         return ""
     header = full[len(prompt) : full.rindex(_ANSWER)]
     return header if header.strip() else ""
+
+
+def _opening(rendered: _Probe, full: str, header: str) -> tuple[str, str]:
+    bare, prompt = rendered([_user()]), (rendered([_user()], prompt=True) or "") + header
+    if bare is None or not prompt.startswith(bare) or not full.startswith(prompt):
+        return "", ""
+    return prompt[len(bare) :], full[len(prompt) : full.rindex(_ANSWER)]
 
 
 def _bridge(rendered: _Probe, full: str) -> str:

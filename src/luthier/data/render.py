@@ -5,7 +5,8 @@ gets, with their text.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence as Items
+from collections.abc import Mapping
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 

@@ -41,7 +41,7 @@ _REMOVED_FILTERS = (
 )
 
 
-class LimitReached(jinja2.exceptions.TemplateError):  # noqa: N818  jinja's naming
+class LimitReached(jinja2.exceptions.TemplateError):
     """The template asked for more work, text or time than it may have."""
 
 

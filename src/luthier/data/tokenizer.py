@@ -226,7 +226,7 @@ class Tokenizer:
     def _load(self, definition: Mapping[str, Any]) -> FastTokenizer:
         try:
             loaded = FastTokenizer.from_str(json.dumps(definition, ensure_ascii=False))
-        except Exception as error:  # noqa: BLE001  the package raises plain Exception, nothing narrower
+        except Exception as error:
             raise TokenizerError(
                 f"tokenizer.json cannot be loaded: {error}",
                 why="the tokenizers package rejects it",

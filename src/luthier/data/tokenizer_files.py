@@ -22,6 +22,15 @@ ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 SOURCES = ("tokenizer.model", "tokenizer.model.v3", "tokenizer.model.v1", "vocab.json")
 """Files a tokenizer.json can be made from; `*.tiktoken` is looked for too."""
 
+_USUAL_ROLES = (
+    {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"},
+    {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"},
+    {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"},
+)
+"""For a vocabulary that comes alone, without a config that says which token is which."""
+
 _SIDE_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -65,7 +74,7 @@ def read_files(folder: Path) -> TokenizerFiles:
             fix="fetch the file again; its size should match the published one",
         ) from error
     _add_missing(definition, config, folder)
-    roles = _roles(config, _read_json(folder / "special_tokens_map.json"))
+    roles = _roles(config, _read_json(folder / "special_tokens_map.json"), definition)
     template = _chat_template(folder, config)
     digest = hashlib.sha256(raw)
     digest.update(json.dumps([config, roles, template], sort_keys=True).encode())
@@ -117,7 +126,7 @@ def _converted(folder: Path) -> Path:
     target = cache_folder() / f"{digest.hexdigest()[:32]}.json"
     if not target.is_file():
         make_folders(target.parent)
-        command = [sys.executable, "-m", "luthier.data.convert", str(source), str(target)]
+        command = [sys.executable, "-P", "-m", "luthier.data.convert", str(source), str(target)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0 or not target.is_file():
             lines = done.stderr.strip().splitlines() or ["no message"]
@@ -142,13 +151,19 @@ def token_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _roles(config: Mapping[str, Any], special_map: Mapping[str, Any]) -> dict[str, str]:
+def _roles(
+    config: Mapping[str, Any], special_map: Mapping[str, Any], definition: Mapping[str, Any]
+) -> dict[str, str]:
     roles: dict[str, str] = {}
     for role in ROLES:
         # An explicit null in the config (Qwen: no BOS) is an answer, not a gap to be filled.
         value = config[role] if role in config else special_map.get(role)
         if text := token_text(value):
             roles[role] = text
+    if not any(role in config or role in special_map for role in ROLES):
+        have = {token["content"] for token in definition["added_tokens"]}
+        known = next((names for names in _USUAL_ROLES if have.issuperset(names.values())), {})
+        roles |= known
     return roles
 
 

@@ -5,7 +5,8 @@ and touches the answer only when nothing of the prompt is left to take; system t
 on messages and renders again, so that what remains is always a well-formed prompt.
 """
 
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 
 import numpy as np
 
@@ -49,12 +50,10 @@ def cut_prompt(
     Returns:
         The sequences, perhaps still too long, and the number of whole turns taken.
     """
-    sequences, turns = build(messages), 0
-    while longest(sequences) > limit and (fewer := without_oldest_turn(messages)) is not None:
-        built = build(fewer)
-        if not all(targets(sequence) for sequence in built):
-            break
-        messages, sequences, turns = fewer, built, turns + 1
+    candidates = [messages]
+    while (fewer := without_oldest_turn(candidates[-1])) is not None:
+        candidates.append(fewer)
+    messages, sequences, turns = _fewest_turns(candidates, build, limit)
     taken = 0
     while (excess := longest(sequences) - limit) > 0:
         wanted = taken + _characters(messages, taken, excess, locate, before(messages))
@@ -63,6 +62,29 @@ def cut_prompt(
             break
         taken, sequences = could, build(shorter)
     return sequences, turns
+
+
+def _fewest_turns(
+    candidates: Items[Messages], build: Build, limit: int
+) -> tuple[Messages, tuple[Sequence, ...], int]:
+    """The first candidate that fits and learns something, by bisection; else the last that learns."""
+    low, high = 0, len(candidates) - 1
+    built: dict[int, tuple[Sequence, ...]] = {}
+
+    def learns(index: int) -> bool:
+        built.setdefault(index, build(candidates[index]))
+        return all(targets(sequence) for sequence in built[index])
+
+    while high > 0 and not learns(high):
+        high -= 1
+    while low < high:
+        middle = (low + high) // 2
+        if learns(middle) and longest(built[middle]) <= limit:
+            high = middle
+        else:
+            low = middle + 1
+    learns(low)
+    return candidates[low], built[low], low
 
 
 def _characters(messages: Messages, taken: int, excess: int, locate: Locate, before: int) -> int:
