@@ -9,12 +9,12 @@ Content is kept apart from control: where content holds the text of a control to
 with a private-use character inside every such text; what is found whole is the template's.
 """
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from luthier.data.content import broken, strings, thoughts_apart, thoughts_dropped
+from luthier.data.drafts import Draft, Span, joined_spans, shared_length
 from luthier.data.probe import TemplateFacts
 from luthier.data.template import ChatTemplate, RowTemplateError, message_dicts, wrap_tool
 from luthier.data.tokenizer import Tokenizer
@@ -25,36 +25,9 @@ _NONCES = "".join(map(chr, range(0xF5A0, 0xF5E0)))
 _QUICK_FROM = 3  # answers in a conversation
 _REACH = 256  # characters behind an answer in which its terminator is looked for
 _EMPTY_THOUGHT = re.compile(r"<(think|thinking|reasoning|seed:think)>\s*</\1>\s*")
-_THOUGHT = re.compile(
-    r"\A\s*(?:<think>)?\n*(?P<thought>.*?)\n*</think>\n*(?P<rest>.*)\Z", re.DOTALL
-)
 
 Messages = tuple[Message, ...]
 Tools = Sequence[Mapping[str, Any]]
-
-
-class Span(NamedTuple):
-    """A stretch of text with one loss weight; `kind` says what it is for `luthier data show`."""
-
-    start: int
-    stop: int
-    weight: float
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A text cut into spans that follow each other without a gap.
-
-    `nonce` stands inside control texts of content and is taken out before encoding.  `begin` is
-    a BOS the text lacks and gets; `finish` an end token, supervised with the last span.
-    """
-
-    text: str
-    spans: tuple[Span, ...]
-    nonce: str = ""
-    begin: int | None = None
-    finish: int | None = None
 
 
 class Answer(NamedTuple):
@@ -83,7 +56,7 @@ class ChatText:
         """What the model is given before its next answer."""
         row = self._row(messages, tools)
         text = self._prompt_text(messages, row)
-        return Draft(text, _joined_spans(text, self._history(text, messages, row), []), row.nonce)
+        return Draft(text, joined_spans(text, self._history(text, messages, row), []), row.nonce)
 
     def drafts(
         self, messages: Messages, tools: Tools, weights: Mapping[int, float], *, everything: bool
@@ -146,7 +119,7 @@ class ChatText:
         text = text[: spans[-1].stop]
         background = (0, 1.0) if everything else (len(text), 0.0)
         starts = [start for start, _ in places if start < len(text)]
-        return Draft(text, _joined_spans(text, starts, spans, background))
+        return Draft(text, joined_spans(text, starts, spans, background))
 
     def _places(
         self, text: str, messages: Messages, turns: Sequence[int], row: _Row
@@ -217,11 +190,11 @@ class ChatText:
         start = len(answer.prompt) + len(answer.given)
         text = answer.prompt + answer.given + answer.body
         spans = [Span(start, len(text), weight, "answer")]
-        known = len(os.path.commonprefix([earlier[-1].text, text])) if earlier else 0
+        known = shared_length(earlier[-1].text, text) if earlier else 0
         background = (min(known, start), 1.0) if everything else (start, 0.0)
         return Draft(
             text,
-            _joined_spans(text, [*history, len(answer.prompt)], spans, background),
+            joined_spans(text, [*history, len(answer.prompt)], spans, background),
             row.nonce,
             finish=self._finish(answer),
         )
@@ -246,7 +219,7 @@ class ChatText:
         history = self._history(text, messages, row)
         starts = [len(answer.prompt) for answer in answers.values()]
         background = (0, 1.0) if everything else (len(text), 0.0)
-        joined = _joined_spans(text, [*history, *starts], spans, background)
+        joined = joined_spans(text, [*history, *starts], spans, background)
         return Draft(text, joined, row.nonce, finish=self._finish(last))
 
     def _finish(self, answer: Answer) -> int | None:
@@ -310,7 +283,7 @@ class ChatText:
 
     def _row(self, messages: Messages, tools: Tools) -> _Row:
         dicts, wrapped = message_dicts(messages), [wrap_tool(tool) for tool in tools]
-        texts = list(_strings([dicts, wrapped]))
+        texts = list(strings([dicts, wrapped]))
         if not any(self._tokenizer.holds_control(text) for text in texts):
             return _Row(wrapped, "", {})
         free = (nonce for nonce in _NONCES if not any(nonce in text for text in texts))
@@ -339,11 +312,11 @@ class ChatText:
         text = self._template.render_dicts(dicts, row.tools, add_generation_prompt=prompt)
         if not row.nonce:
             return text
-        tools = _broken(row.tools, self._tokenizer, row.nonce)
-        for variant in (dicts, _thoughts_apart(dicts), _thoughts_dropped(dicts)):
-            broken = _broken(variant, self._tokenizer, row.nonce)
+        tools = broken(row.tools, self._tokenizer, row.nonce)
+        for variant in (dicts, thoughts_apart(dicts), thoughts_dropped(dicts)):
+            content = broken(variant, self._tokenizer, row.nonce)
             try:
-                marked = self._template.render_dicts(broken, tools, add_generation_prompt=prompt)
+                marked = self._template.render_dicts(content, tools, add_generation_prompt=prompt)
             except RowTemplateError:
                 continue
             if marked.replace(row.nonce, "") == text:
@@ -353,70 +326,3 @@ class ChatText:
             why="content can never become a control token, and here the two cannot be told apart",
             fix="remove them; give thinking as `reasoning_content` and calls as `tool_calls`",
         )
-
-
-def _joined_spans(
-    text: str, cuts: Sequence[int], spans: Sequence[Span], background: tuple[int, float] = (0, 0.0)
-) -> tuple[Span, ...]:
-    """The spans, and between them the prompt, cut at `cuts` and weighted from `background` on."""
-    start_weight, weight = background
-    edges = sorted({0, len(text), *cuts, *((start_weight,) if weight else ())})
-    edges = sorted({*edges, *(edge for span in spans for edge in span[:2])})
-    made = []
-    for start, stop in zip(edges, edges[1:], strict=False):
-        inside = next((span for span in spans if span.start <= start < span.stop), None)
-        if inside is not None:
-            made.append(Span(start, stop, inside.weight, inside.kind))
-        else:
-            made.append(Span(start, stop, weight if start >= start_weight else 0.0, "prompt"))
-    return tuple(made)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _strings(name)
-            yield from _strings(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _strings(item)
-
-
-def _broken(value: Any, tokenizer: Tokenizer, nonce: str) -> Any:
-    if isinstance(value, str):
-        return tokenizer.break_controls(value, nonce) if tokenizer.holds_control(value) else value
-    if isinstance(value, Mapping):
-        names = {_broken(name, tokenizer, nonce): item for name, item in value.items()}
-        return {name: _broken(item, tokenizer, nonce) for name, item in names.items()}
-    if isinstance(value, (list, tuple)):
-        return [_broken(item, tokenizer, nonce) for item in value]
-    return value
-
-
-def _thoughts_apart(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`<think>...</think>` at the start of answers given as the field that templates know."""
-    made = []
-    for message in dicts:
-        found = _THOUGHT.match(message["content"] or "") if message["role"] == "assistant" else None
-        if found and "reasoning_content" not in message:
-            thought = found["thought"]
-            message = {
-                **message,
-                "content": found["rest"],
-                "reasoning_content": thought,
-                "thinking": thought,
-            }
-        made.append(message)
-    return made
-
-
-def _thoughts_dropped(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Answers from behind their last `</think>`, as some templates write them."""
-    return [
-        {**message, "content": message["content"].rpartition("</think>")[2]}
-        if message["role"] == "assistant" and message["content"]
-        else message
-        for message in dicts
-    ]

@@ -7,10 +7,10 @@ text has its place for one; where it has none, and the row begins with a control
 import re
 from collections.abc import Mapping, Sequence
 
-from luthier.data.chat_text import Draft, Messages, Span
+from luthier.data.drafts import Draft, Span
 from luthier.data.template import RowTemplateError
 from luthier.data.tokenizer import Tokenizer
-from luthier.data.turns import has_system
+from luthier.data.turns import Messages, has_system
 from luthier.data.types import Text
 from luthier.errors import FormatError
 

@@ -205,7 +205,7 @@ def _report(
     sequences = [item for example in account.examples for item in example.sequences]
     lengths = np.array([len(item.ids) for item in sequences], np.int64)
     supervised = sum(truncate.targets(item) for item in sequences)
-    quantiles = np.percentile(lengths, [0, 5, 25, 50, 75, 95, 99, 100]) if len(lengths) else []
+    quantiles = np.percentile(lengths, [0, 5, 25, 50, 75, 95, 99, 100])
     names = ("min", "p5", "p25", "p50", "p75", "p95", "p99", "max")
     return {
         "files": [

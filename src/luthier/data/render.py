@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, Literal
 
 from luthier.data import truncate
-from luthier.data.chat_text import ChatText, Draft
+from luthier.data.chat_text import ChatText
+from luthier.data.drafts import Draft, Piece, pieces, sequence_of
 from luthier.data.plain_text import conversation_draft, own_system, text_draft
 from luthier.data.probe import TemplateFacts, probe
 from luthier.data.template import ChatTemplate, RowTemplateError
@@ -38,16 +37,6 @@ from luthier.errors import TemplateError
 TrainOn = Literal["assistant", "last_assistant", "all"]
 Truncation = Literal["prompt_start", "answer_end", "drop", "refuse"]
 Tools = Items[Mapping[str, Any]]
-
-
-class Piece(NamedTuple):
-    """A stretch of text, its tokens, and their weight; `kind` is control, prompt, answer, text, bos
-    or eos."""
-
-    text: str
-    ids: Ids
-    weight: float
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +119,7 @@ class Renderer:
             draft = replace(draft, finish=None)
         else:
             draft = self._chat.prompt(self._placed(tuple(messages)), tools)
-        return _sequence(self.pieces(draft)).ids
+        return sequence_of(pieces(self.tokenizer, draft)).ids
 
     def explain(self, sample: Sample) -> list[list[Piece]]:
         """Per sequence, before truncation, the pieces of a sample with text, ids, weight and kind.
@@ -146,37 +135,7 @@ class Renderer:
         else:
             conversation = sample.conversation if isinstance(sample, Feedback) else sample
             drafts = self._drafts(self._weighted(conversation.messages), conversation.tools)
-        return [self.pieces(draft) for draft in drafts]
-
-    def pieces(self, draft: Draft) -> list[Piece]:
-        """The tokens of a draft: each span split at the control tokens that are not content's."""
-        tokenizer, nonce = self.tokenizer, draft.nonce
-        made: list[Piece] = []
-        after_text = False
-
-        def put(text: str, weight: float, kind: str, number: int | None = None) -> None:
-            nonlocal after_text
-            text = text.replace(nonce, "") if nonce else text
-            if number is not None:
-                made.append(Piece(text, np.array([number], np.int32), weight, kind))
-            elif text:
-                at_start = not made
-                ids = tokenizer.encode_piece(text, continued=after_text, at_start=at_start)
-                made.append(Piece(text, ids, weight, kind))
-            after_text = number is None and (after_text or bool(text))
-
-        if draft.begin is not None:
-            put(tokenizer.bos, 0.0, "bos", draft.begin)
-        for start, stop, weight, kind in draft.spans:
-            text, done = draft.text[start:stop], 0
-            for first, last, number in tokenizer.find_controls(text):
-                put(text[done:first], weight, kind)
-                put(text[first:last], weight, "control" if kind == "prompt" else kind, number)
-                done = last
-            put(text[done:], weight, kind)
-        if draft.finish is not None:
-            put(tokenizer.eos, draft.spans[-1].weight if draft.spans else 0.0, "eos", draft.finish)
-        return made
+        return [pieces(self.tokenizer, draft) for draft in drafts]
 
     # -- one method for each kind of sample
 
@@ -316,7 +275,7 @@ class Renderer:
             self.controls[draft.text[start:stop].strip()] += 1
 
     def _sequence(self, draft: Draft) -> Sequence:
-        return _sequence(self.pieces(draft))
+        return sequence_of(pieces(self.tokenizer, draft))
 
     # -- messages
 
@@ -394,16 +353,6 @@ class Renderer:
     def _notice(self, text: str) -> None:
         if text not in self.notices:
             self.notices.append(text)
-
-
-def _sequence(pieces: Items[Piece]) -> Sequence:
-    if not pieces:
-        return Sequence(np.zeros(0, np.int32), np.zeros(0, np.float32))
-    ids = np.concatenate([piece.ids for piece in pieces]).astype(np.int32)
-    sizes = [len(piece.ids) for piece in pieces]
-    weights = np.repeat(np.array([piece.weight for piece in pieces], np.float32), sizes)
-    weights[:1] = 0.0  # nothing predicts the first token
-    return Sequence(ids, weights)
 
 
 def _only(messages: Messages, index: int) -> Messages:

@@ -102,12 +102,12 @@ def _joined(*parts: Any) -> str:
 class _Measuring(NodeTransformer):
     """Puts the counting into loops and the measuring into `~`, which Jinja gives no hook for."""
 
-    def visit_For(self, node: nodes.For) -> nodes.For:
+    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  named by jinja
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, "_counted", [], [], None, None, lineno=node.lineno)
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802
         self.generic_visit(node)
         first, *rest = node.nodes
         return nodes.Filter(first, "_joined", rest, [], None, None, lineno=node.lineno)
@@ -177,7 +177,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = _Measuring().visit(super()._parse(source, name, filename))
         assert isinstance(tree, nodes.Template)
-        return tree.set_environment(self)
+        tree.set_environment(self)
+        return tree
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         _measure_binop(operator, left, right)

@@ -6,7 +6,6 @@ place that knows which of them wins.
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 from luthier.durable import make_folders
 from luthier.errors import TemplateError, TokenizerError
+from luthier.runs import home
 
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 SOURCES = ("tokenizer.model", "tokenizer.model.v3", "tokenizer.model.v1", "vocab.json")
@@ -74,6 +74,7 @@ def read_files(folder: Path) -> TokenizerFiles:
             fix="fetch the file again; its size should match the published one",
         ) from error
     _add_missing(definition, config, folder)
+    _place_ids(definition)
     roles = _roles(config, _read_json(folder / "special_tokens_map.json"), definition)
     template = _chat_template(folder, config)
     digest = hashlib.sha256(raw)
@@ -140,8 +141,7 @@ def _converted(folder: Path) -> Path:
 
 def cache_folder() -> Path:
     """Where converted tokenizers are kept: LUTHIER_HOME/cache/tokenizers."""
-    home = os.environ.get("LUTHIER_HOME") or os.path.expanduser("~/.local/share/luthier")
-    return Path(home) / "cache" / "tokenizers"
+    return home() / "cache" / "tokenizers"
 
 
 def token_text(value: object) -> str | None:
@@ -176,8 +176,8 @@ def _add_missing(definition: dict[str, Any], config: Mapping[str, Any], folder: 
             str(number), {"content": text, "special": bool(re.match(r"^<\|.*\|>$", text))}
         )
     for number, token in sorted(named.items(), key=lambda pair: int(pair[0])):
-        text = token_text(token)
-        if text is None or text in have:
+        text = token_text(token) or ""
+        if not text or text in have:
             continue
         flags = {name: bool(token.get(name, False)) for name in ("single_word", "lstrip", "rstrip")}
         special = bool(token.get("special", False))
@@ -191,6 +191,21 @@ def _add_missing(definition: dict[str, Any], config: Mapping[str, Any], folder: 
                 **flags,
             }
         )
+
+
+def _place_ids(definition: dict[str, Any]) -> None:
+    """Give added tokens the ids they are published with.
+
+    The tokenizers package counts them up from the end of the vocabulary whatever their `id` says;
+    where that differs (Phi-4 leaves a gap), the token is put into the vocabulary itself.
+    """
+    vocabulary = definition["model"].get("vocab")
+    if not isinstance(vocabulary, dict):
+        return
+    outside = [token for token in definition["added_tokens"] if token["content"] not in vocabulary]
+    ids = [token["id"] for token in outside]
+    if ids != list(range(len(vocabulary), len(vocabulary) + len(ids))):
+        vocabulary.update({token["content"]: token["id"] for token in outside})
 
 
 def _stops(generation: Mapping[str, Any]) -> tuple[int, ...]:
