@@ -5,6 +5,7 @@ sequences may share a row, and the chat template of those whose tokenizer carrie
 """
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -93,9 +94,15 @@ def find_model(name: str) -> GalleryModel | None:
 
 
 def nearest_names(name: str, *, count: int = 3) -> list[str]:
-    """Gallery names that look like `name`, the most alike first."""
+    """Gallery names that look like `name`, the most alike first; a common beginning counts most."""
     short = name.rsplit("/", 1)[-1].lower()
-    return difflib.get_close_matches(short, [model.name for model in all_models()], count, 0.5)
+
+    def likeness(known: str) -> float:
+        ratio = difflib.SequenceMatcher(None, short, known).ratio()
+        return ratio + len(os.path.commonprefix([short, known])) / max(len(short), 1)
+
+    ranked = sorted(((likeness(model.name), model.name) for model in all_models()), reverse=True)
+    return [known for score, known in ranked[:count] if score >= 0.6]
 
 
 @cache

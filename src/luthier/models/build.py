@@ -60,9 +60,7 @@ def make_config(fields: Mapping[str, Any], report: list[str]) -> PretrainedConfi
             why="luthier runs no code that comes with a model",
             fix="pip install -U transformers, or choose a known family: luthier gallery list",
         ) from error
-    except Exception as error:
-        if isinstance(error, MemoryError):
-            raise
+    except (KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ModelError(
             f"the config of this {model_type} model makes no sense: {first_line(error)}",
             why="transformers refuses its values",
@@ -83,6 +81,7 @@ def build(config: PretrainedConfig, *, storage: bool) -> PreTrainedModel:
 
     Raises:
         ArchitectureError: It is not a causal language model, or its attention cannot be replaced.
+        ModelError: Its values make no model.
     """
     register()
     try:
@@ -96,6 +95,19 @@ def build(config: PretrainedConfig, *, storage: bool) -> PreTrainedModel:
             f"{config.model_type} cannot be loaded as a language model: {first_line(error)}",
             why="a causal language model whose attention can be exchanged is needed",
             fix="choose a model of a known family: luthier gallery list",
+        ) from error
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:
+        raise ModelError(
+            f"the config of this {config.model_type} model makes no sense: {first_line(error)}",
+            why="transformers cannot build a model from its values",
+            fix="fetch the model again",
         ) from error
     model.requires_grad_(False)
     return model.eval()
