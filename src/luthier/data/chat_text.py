@@ -24,7 +24,7 @@ from luthier.data.types import Message
 _NONCES = "".join(map(chr, range(0xF5A0, 0xF5E0)))
 _QUICK_FROM = 3  # answers in a conversation
 _REACH = 256  # characters behind an answer in which its terminator is looked for
-_EMPTY_THOUGHT = re.compile(r"<(think|thinking|reasoning|seed:think)>\s*</\1>\s*")
+_EMPTY_THOUGHT = re.compile(r"<(think|thinking|reasoning|seed:think)>\s*</\1>\n{0,2}")
 
 Messages = tuple[Message, ...]
 Tools = Sequence[Mapping[str, Any]]
@@ -235,7 +235,9 @@ class ChatText:
         given = ""
         block = _EMPTY_THOUGHT.match(tail)
         if block and not (messages[index].reasoning or "").strip():
-            given, tail = block.group(), tail[block.end() :]
+            lead = self.facts.lead
+            given = lead if block.group() in lead and tail.startswith(lead) else block.group()
+            tail = tail[len(given) :]
         stop = self._end(tail)
         return Answer(prompt, given, tail[: stop or len(tail)], stop is not None)
 
