@@ -23,8 +23,11 @@ def logits(model):
         return model(IDS).logits
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("tie", [False, True])
+@pytest.mark.parametrize(
+    ("family", "tie"),
+    [(family, False) for family in FAMILIES]
+    + [(f, True) for f in ("llama", "gpt2", "gemma3", "mixtral")],
+)
 def test_a_saved_model_reads_back_equal(tmp_path, family, tie):
     folder = tiny_model_folder(tmp_path / "base", family, tie=tie)
     model = load_base(folder, dtype=torch.float32)

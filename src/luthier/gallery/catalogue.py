@@ -5,7 +5,7 @@ sequences may share a row, and the chat template of those whose tokenizer carrie
 """
 
 import difflib
-import os
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -98,8 +98,9 @@ def nearest_names(name: str, *, count: int = 3) -> list[str]:
     short = name.rsplit("/", 1)[-1].lower()
 
     def likeness(known: str) -> float:
-        ratio = difflib.SequenceMatcher(None, short, known).ratio()
-        return ratio + len(os.path.commonprefix([short, known])) / max(len(short), 1)
+        matcher = difflib.SequenceMatcher(None, short, known)
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(short, known, strict=False))
+        return matcher.ratio() + len(list(same)) / max(len(short), 1)
 
     ranked = sorted(((likeness(model.name), model.name) for model in all_models()), reverse=True)
     return [known for score, known in ranked[:count] if score >= 0.6]

@@ -76,7 +76,7 @@ class LoraLayer(nn.Module):
             self.lora_B,
             self.scale,
             transposed=isinstance(self.base, Conv1D),
-            dropout=self.shared.dropout if switch.dropping else 0.0,
+            dropout=self.shared.dropout if switch.dropping and self.training else 0.0,
             keys=switch.keys,
             module=self.number,
         )

@@ -74,7 +74,8 @@ class Scorer:
         seed: Of the run; dropout masks are a function of it.
 
     Raises:
-        ArchitectureError: Layers cannot be recomputed, or dropout meets what it cannot follow.
+        ArchitectureError: Layers cannot be recomputed, dropout meets what it cannot follow, or the
+            head of a family that runs unpacked does something that is not known here.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Scorer:
     ) -> None:
         self.model, self.device, self.packed = model, torch.device(device), packed
         self.adapters, self.seed = adapters, seed
-        self.head = head_of(model.config)
+        self.head, self._longest = head_of(model.config), longest_packed(model.config)
         if checkpointing == "full" and not packed and adapters and adapters.shared.dropout:
             raise ArchitectureError(
                 f"{model.config.model_type} runs one sequence at a time, "
@@ -99,6 +100,7 @@ class Scorer:
             )
         if not packed:
             model.set_attn_implementation(own_attention(model.config))
+            check_head(model)
         _set_checkpointing(model, checkpointing)
 
     def __call__(self, batch: Batch, *, step: int | None = None) -> Scores:
@@ -108,6 +110,9 @@ class Scorer:
             batch: Packed.
             step: Optimiser step being trained, 1-based: dropout is on.  None: it is off.
         """
+        training = step is not None
+        if self.model.training != training:  # only this decides whether layers are computed again
+            self.model.train(training)
         run = self._packed if self.packed else self._one_by_one
         hidden_SD = run(batch, step)
         head = self.model.get_output_embeddings()
@@ -122,6 +127,13 @@ class Scorer:
         return Scores(logp_S, top1_S)
 
     def _packed(self, batch: Batch, step: int | None) -> Tensor:
+        if self._longest is not None and (length := int(batch.positions.max()) + 1) > self._longest:
+            raise ArchitectureError(
+                f"a sequence of {length:,} tokens cannot be packed for {self.model.config.model_type}",
+                why=f"beyond {self._longest:,} tokens its rotary positions depend on the longest "
+                "sequence of a row, so that sequences would change each other",
+                fix=f"--seq_length {self._longest}",
+            )
         self._set_dropout(step, batch.sample_T, batch.nodes, batch.positions)
         hidden_TD = self.model.base_model(
             input_ids=self._tensor(batch.ids)[None],
@@ -193,6 +205,19 @@ def head_of(config: PretrainedConfig) -> Head:
         softcap=getattr(text, "final_logit_softcapping", None),
         scale=scale * (factor if factor else 1.0),
     )
+
+
+def longest_packed(config: PretrainedConfig) -> int | None:
+    """Tokens up to which rotary positions do not depend on what else is in the row; None: always."""
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # one a layer type
+    limits = [
+        int(kind.get("original_max_position_embeddings") or text.max_position_embeddings)
+        for kind in kinds
+        if kind.get("rope_type") in ("dynamic", "longrope")
+    ]
+    return min(limits, default=None)
 
 
 @torch.no_grad()
@@ -277,4 +302,3 @@ def _set_checkpointing(model: PreTrainedModel, checkpointing: Checkpointing) -> 
         layer._gradient_checkpointing_func = partial(
             checkpoint, use_reentrant=False, preserve_rng_state=False
         )
-    model.train(full)  # transformers computes layers again only in training mode
