@@ -203,9 +203,7 @@ def test_weights_and_train_on():
         }
         by_setting[setting] = found
     assert (
-        by_setting[None]
-        == by_setting["assistant"]
-        == {"zero": 0, "half": 0.5, "full": 1, " b ": 0}
+        by_setting[None] == by_setting["assistant"] == {"zero": 0, "half": 0.5, "full": 1, " b ": 0}
     )
     assert by_setting["last_assistant"] == {"zero": 0, "half": 0, "full": 1, " b ": 0}
     assert by_setting["all"] == {"zero": 0, "half": 0.5, "full": 1, " b ": 1}

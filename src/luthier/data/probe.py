@@ -110,7 +110,7 @@ def probe(template: ChatTemplate, tokenizer: Tokenizer) -> TemplateFacts:
         system=_holds(system, _SYSTEM, _USER),
         tools=_holds(tools, _TOOL),
         calls=calls[0],
-        results=calls[1],
+        results=calls[1] or _bare_result(rendered),
         reasoning=_holds(thought, _THOUGHT),
         short_ids=calls[2],
         null_content=calls[3],
@@ -177,6 +177,12 @@ def _calls(rendered: _Probe) -> tuple[bool, bool, bool, bool]:
     null = usual is None or (null_text is not None and len(null_text) < len(usual))
     chosen = null_text if null else usual
     return True, _holds(chosen, _RESULT), short, null
+
+
+def _bare_result(rendered: _Probe) -> bool:
+    """A result behind an answer that made no call, for templates that know results but not calls."""
+    result = {"role": "tool", "content": _RESULT, "tool_call_id": "abcdefghi", "name": _CALL}
+    return _holds(rendered([_user(), _answer(), result, _answer()]), _RESULT)
 
 
 def _call_messages(*, short: bool, null: bool) -> Dicts:

@@ -150,7 +150,7 @@ class Renderer:
             return self._fitted(sequences, sample.origin)
         units = [messages]
         if len(drafts) > 1:  # one text an answer: each is shortened by itself
-            indices = [index for index, message in enumerate(messages) if message.weight]
+            indices = list(self._answers(messages))
             units = [_only(messages, index) for index in indices]
         made: list[Sequence] = []
         turns = 0
@@ -223,11 +223,7 @@ class Renderer:
     # -- drafts
 
     def _drafts(self, messages: Messages, tools: Tools) -> list[Draft]:
-        weights = {
-            index: message.weight
-            for index, message in enumerate(messages)
-            if message.role == "assistant" and message.weight
-        }
+        weights = self._answers(messages)
         everything = self.train_on == "all"
         if self._chat is not None:
             return self._chat.drafts(messages, tools, weights, everything=everything)
@@ -240,6 +236,17 @@ class Renderer:
         )
         self._note_controls(draft)
         return [draft]
+
+    def _answers(self, messages: Messages) -> dict[int, float]:
+        """Index and weight of the answers that need a span of their own: with `train_on: all` also
+        those of weight 0, which are left out of what is learned."""
+        weights = {
+            index: message.weight or 0.0
+            for index, message in enumerate(messages)
+            if message.role == "assistant"
+        }
+        everything = self.train_on == "all"
+        return {index: weight for index, weight in weights.items() if weight or everything}
 
     def _pair(self, prompt: Messages, sample: Preference) -> list[Draft]:
         made = []
