@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from luthier.models.source import resolve_source
+from tests.tiny import SPECIAL, tiny_model_folder
 from torch import Tensor
 
 from luthier.config import read
@@ -21,6 +21,7 @@ from luthier.engine.distribution import Ranks
 from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import train
 from luthier.engine.optim import Updater
+from luthier.models.source import resolve_source
 from luthier.recipes.choices import DTYPES, Machine
 from luthier.recipes.context import RunContext
 from luthier.recipes.inputs import make_renderer
@@ -28,7 +29,6 @@ from luthier.recipes.objective import PairObjective, TokenObjective
 from luthier.recipes.reference import ReferenceCache, score_pairs
 from luthier.recipes.steps import StepSource
 from luthier.recipes.trainee import Trainee, make_trainee
-from tests.tiny import SPECIAL, tiny_model_folder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CUTS: dict[str, dict[str, Any]] = {
@@ -138,7 +138,11 @@ def make_product(
     source = resolve_source(str(folder))
     tokenizer = Tokenizer.from_folder(source.tokenizer)
     renderer, _ = make_renderer(
-        resolved.settings, tokenizer, gallery_template=None, now=NOW, seq_length=1024
+        resolved.settings,
+        tokenizer,
+        gallery_template=None,
+        now=NOW,
+        seq_length=resolved.settings.seq_length,
     )
     loaded = load_samples([str(data)], objective=resolved.settings.objective)
     prepared = prepare(loaded, renderer, bad_rows="refuse")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers.pytorch_utils import Conv1D
-
 from tests.invariants import reference as ref
 from tests.invariants.product import CUTS, Product, make_product, model_folder
+from transformers.pytorch_utils import Conv1D
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "gpt2", "mixtral")
 GATE, LOSS_GATE = 1e-5, 2e-6
