@@ -28,6 +28,16 @@ from luthier.runs import home
 KERNELS = "1"
 """Raised when a change of our kernels moves a reference value by a bit."""
 
+_MOVES_BITS = (
+    "method",
+    "load_in_4bit",
+    "load_in_8bit",
+    "bnb_4bit_quant_type",
+    "bnb_4bit_use_double_quant",
+    "torch_dtype",
+    "share_prefixes",
+)
+
 
 def pair_key(example: Example) -> bytes:
     """Digest of the token ids and weights of both sequences."""
@@ -76,9 +86,8 @@ def reference_values(
     Raises:
         Interrupted: A stop was asked for; what was scored so far is lost.
     """
-    names = ("base model", "starting adapter", "setting method", "setting load_in_4bit")
-    names += ("setting load_in_8bit", "setting bnb_4bit_quant_type", "setting torch_dtype")
-    names += ("setting bnb_4bit_use_double_quant", "setting share_prefixes")
+    names = ["base model", "starting adapter"]
+    names += [f"setting {name}" for name in _MOVES_BITS]
     depends_on = {name: prints[name] for name in names}
     depends_on |= {"torch": torch.__version__, "device": context.machine.name, "kernels": KERNELS}
     if prints["starting adapter"] == "new":

@@ -40,7 +40,7 @@ def write_result(
         if trainee.adapters is not None:
             save_adapter(trainee.adapters, new.path, source.name)
         else:
-            save_model(trainee.model, new.path)
+            save_model(trainee.model, new.path, config=source.config)
         inputs.tokenizer.save(new.path)
         (new.path / "rendering.json").write_text(json.dumps(body, indent=2, ensure_ascii=False))
         text = card(

@@ -10,6 +10,7 @@ from luthier.data.packing import PackedBatch
 from luthier.errors import ArchitectureError, SettingsError
 from luthier.models.adapter_files import load_adapter
 from luthier.models.adapters import Adapters, attach
+from luthier.models.fuse import fuse
 from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation, QuantisedLinear
 from luthier.models.scorer import Scorer, Scores
@@ -107,6 +108,7 @@ def make_trainee(
         from_scratch_seed=settings.seed if settings.from_scratch else None,
         report=report,
     )
+    report += fuse(model)
     family = source.family
     if not family.known:
         report.append(f"model_type {family.model_types} is not in the gallery: {family.reason}")
