@@ -131,7 +131,9 @@ def test_repeated_rows_and_rows_held_out_twice_are_counted():
 
 
 def test_own_system_prompts_are_counted():
-    made = prepare(loaded(*TALKS, chat("q", "a", system="mine")), renderer(system_prompt="ours"))
+    shared = renderer(system_prompt="ours")
+    for _ in range(2):  # training and held-out rows, counted apart
+        made = prepare(loaded(*TALKS, chat("q", "a", system="mine")), shared)
     assert made.report["rows"]["own_system_prompt"] == 1
     assert "wins over system_prompt" in made.notices[0]
 

@@ -84,7 +84,8 @@ def prepare(
         NoTargetsError: Nothing that is left carries loss.
         TemplateError: See `Renderer.render`.
     """
-    notices_before = len(renderer.notices)
+    renderer.counts.clear()  # one renderer serves training and held-out rows
+    renderer.controls.clear()
     account = _Account(bad=list(loaded.bad))
     for sample in loaded.samples:
         made = renderer.render(sample)
@@ -96,9 +97,7 @@ def prepare(
             account.examples.append(made)
     total = len(loaded.samples) + len(loaded.bad)
     _judge(account, renderer, total, bad_rows, role)
-    notices = [*renderer.notices[notices_before:], *_notices(account, renderer, loaded.samples)]
-    if notices_before:
-        notices = [*renderer.notices[:notices_before], *notices]
+    notices = [*renderer.notices, *_notices(account, renderer, loaded.samples)]
     return Prepared(
         account.examples,
         _report(account, renderer, loaded, notices),
