@@ -45,6 +45,7 @@ def test_sigmoid_loss_metrics_and_gradient_by_hand() -> None:
         "rewards_rejected": -1.0,
         "rewards_margins": 2.0,
         "rewards_accuracy": 1.0,
+        "logps_accuracy": 0.0,
         "logps_chosen": -4.0,
         "logps_rejected": -3.0,
     }
@@ -150,3 +151,17 @@ def test_gradients_by_finite_differences() -> None:
         assert torch.autograd.gradcheck(
             lambda x, options=options: dpo(x, **options).loss_sum, (logp_S,)
         )
+
+
+def test_a_tie_is_half_a_pair_in_the_right_order() -> None:
+    logp_S = torch.tensor([-2.0, -2.0, -1.0, -3.0])
+    reference_N = torch.tensor([-2.0, -2.0 + 1e-7, -3.0, -1.0], dtype=torch.float64)
+    terms = dpo(
+        logp_S,
+        weight_S=torch.ones(4),
+        sequence_S=torch.arange(4),
+        reference_N=reference_N,
+        beta=0.1,
+    )
+    assert numbers(terms)["rewards_accuracy"] == 1.5
+    assert numbers(terms)["logps_accuracy"] == 1.5

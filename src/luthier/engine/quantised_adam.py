@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from luthier.kernels.bnb import bitsandbytes
+
 
 class QuantisedAdam:
     """One bitsandbytes optimiser, driven weight by weight.
@@ -29,10 +31,9 @@ class QuantisedAdam:
         """Moments of one weight, zeros."""
         if name in self._optimisers:
             return
-        import bitsandbytes.optim
-
+        optim = bitsandbytes().optim
         stand_in = nn.Parameter(torch.zeros_like(weight, dtype=torch.float32))
-        kind = bitsandbytes.optim.AdamW8bit if self.bits == 8 else bitsandbytes.optim.AdamW32bit
+        kind = optim.AdamW8bit if self.bits == 8 else optim.AdamW32bit
         paged = self.paged and weight.device.type == "cuda"
         optimiser = kind([stand_in], lr=0.0, betas=self.betas, eps=self.eps, is_paged=paged)
         optimiser.initialized = True

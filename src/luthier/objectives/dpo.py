@@ -15,6 +15,9 @@ from torch import Tensor
 
 from luthier.objectives.terms import Terms
 
+TIE = 1e-5
+"""Nats (times beta) below which two rewards are the same: float32 sums differ by as much."""
+
 
 def dpo(
     logp_S: Tensor,
@@ -41,7 +44,8 @@ def dpo(
 
     Returns:
         The summed loss, P, and sums of both implicit rewards, their margin, pairs ranked right,
-        and both log-probabilities.
+        both log-probabilities, and pairs
+        whose chosen answer is the likelier one whatever the reference says.
     """
     policy_N = sequence_sums(logp_S, weight_S, sequence_S, len(reference_N))
     ratio_N = policy_N - reference_N
@@ -76,11 +80,20 @@ def _ipo(margin_P: Tensor, beta: float) -> Tensor:
 
 def _metrics(policy_N: Tensor, reward_N: Tensor) -> dict[str, Tensor]:
     chosen_P, rejected_P = reward_N[0::2], reward_N[1::2]
+    margin_P = chosen_P - rejected_P
     return {
         "rewards_chosen": chosen_P.sum(),
         "rewards_rejected": rejected_P.sum(),
-        "rewards_margins": (chosen_P - rejected_P).sum(),
-        "rewards_accuracy": (chosen_P > rejected_P).sum(),
+        "rewards_margins": margin_P.sum(),
+        "rewards_accuracy": _ranked_right(margin_P),
         "logps_chosen": policy_N[0::2].sum(),
         "logps_rejected": policy_N[1::2].sum(),
+        "logps_accuracy": _ranked_right(policy_N[0::2] - policy_N[1::2]),
     }
+
+
+def _ranked_right(margin_P: Tensor) -> Tensor:
+    """Pairs in the right order; a tie counts half, so that a model that is its own reference has
+    an accuracy of one half and not one of rounding noise."""
+    tied_P = margin_P.abs() < TIE
+    return (0.5 * tied_P + ((margin_P > 0) & ~tied_P)).sum()
