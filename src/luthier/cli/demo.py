@@ -79,7 +79,15 @@ def _summary(found: "DemoResult", folder: Path) -> None:
             "before": f"{found.exact_before} of {found.num_questions}",
             "after": f"{found.exact_after} of {found.num_questions}",
         },
-        *_changes("DPO", found.dpo, {"loss": "loss", "accuracy": "preference accuracy"}),
+        *_changes(
+            "DPO",
+            found.dpo,
+            {
+                "loss": "loss",
+                "logps_accuracy": "preferred answer is the likelier one",
+                "accuracy": "preference accuracy (against the reference)",
+            },
+        ),
     ]
     render.line("")
     render.table(rows, as_json=False)
