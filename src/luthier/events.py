@@ -78,9 +78,11 @@ def _finite(value: Any) -> Any:
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """Events of a run in order, without a half-written last line.
 
-    Steps, evaluations and checkpoints that a later `resumed` event made void are left out.
+    Steps, evaluations and checkpoints that a later `resumed` event made void are left out, and so
+    is an evaluation that a killed run had to do again.
     """
     events: list[dict[str, Any]] = []
+    evaluated: set[int] = set()
     for line in path.read_bytes().split(b"\n"):
         try:
             event = json.loads(line)
@@ -94,5 +96,11 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 if old["type"] not in {"step", "evaluated", "checkpoint", "finished", "failed"}
                 or old.get("step", math.inf) <= last
             ]
+            evaluated = {old["step"] for old in events if old["type"] == "evaluated"}
+        elif event["type"] == "evaluated":
+            if event["step"] in evaluated:
+                done = ("evaluated", event["step"])
+                events = [old for old in events if (old["type"], old.get("step")) != done]
+            evaluated.add(event["step"])
         events.append(event)
     yield from events

@@ -25,9 +25,9 @@ def register(app: typer.Typer, asked: str | None) -> None:
 def train(flags: dict[str, Any], config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Fine-tune a model.  Every setting of the file is also a flag, and the flag wins."""
     from luthier.cli import render
-    from luthier.config import read
+    from luthier.config.continued import load_or_continue
 
-    resolved = read.load(config, flags)
+    resolved = load_or_continue(config, flags)
     from luthier.recipes.train import run  # imports torch: only when asked to train
 
     with render.Watcher(as_json=as_json) as watcher:

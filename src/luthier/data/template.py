@@ -91,8 +91,9 @@ class ChatTemplate:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over source, tokens, arguments and time."""
-        parts = (self.source, sorted(self._tokens.items()), sorted(self.kwargs.items()), self.now)
+        """SHA-256 over source, tokens, arguments and, where it is read, the time."""
+        clock = self.now if "strftime_now" in self.source else None
+        parts = (self.source, sorted(self._tokens.items()), sorted(self.kwargs.items()), clock)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def render(

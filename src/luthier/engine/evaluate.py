@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from luthier.engine.distribution import Ranks
-from luthier.engine.loop import Batch, Objective, Step
+from luthier.engine.loop import Batch, Interrupted, Objective, Step
 from luthier.engine.memory import is_out_of_memory, release_memory
 
 
@@ -17,6 +17,7 @@ def evaluate(
     *,
     shrink: Callable[[int, BaseException], None],
     ranks: Ranks | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Means per unit over all held-out samples, `loss` among them.
 
@@ -24,14 +25,21 @@ def evaluate(
         objective: As in training; dropout is off because no gradient is asked for.
         plan: This rank's share of the held-out samples as one step; asked again after `shrink`.
         shrink: Makes the cut finer after memory ran out, or raises.
+        should_stop: Asked between micro-batches.
+
+    Raises:
+        Interrupted: A stop was asked for; nothing has changed.
     """
     ranks = ranks or Ranks()
     while True:
         step = plan()
         failure: BaseException | None = None
+        stop = False
         sums: dict[str, Tensor | float] = {"loss": 0.0}
         try:
             for batch in step.batches:
+                if stop := should_stop():
+                    break
                 terms = objective(batch)
                 for name, part in {**terms.metrics, "loss": terms.loss_sum}.items():
                     sums[name] = sums.get(name, 0.0) + (
@@ -41,7 +49,10 @@ def evaluate(
             if not is_out_of_memory(error):
                 raise
             failure = error.with_traceback(None)
-        if ranks.any(failure is not None):
+        lost, stopped = ranks.sum([float(failure is not None), float(stop)])
+        if stopped:
+            raise Interrupted
+        if lost:
             shrink(step.number, failure or MemoryError("memory ran out on another rank"))
             failure = None
             release_memory()

@@ -81,6 +81,7 @@ def train(
     ranks: Ranks | None = None,
     state: LoopState | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_non_finite: Callable[[NonFiniteError], NonFiniteError] = lambda error: error,
 ) -> str:
     """Run optimiser steps `first_step` to `last_step`, both included.
 
@@ -92,6 +93,8 @@ def train(
         on_step: Called after each update; a text ends the run with that reason.
         shrink: Makes the cut of a step finer after memory ran out, or raises.
         should_stop: Asked between micro-batches; a stop drops the step in progress.
+        on_non_finite: Called when the weights are still those of the step before; returns the
+            error to raise.
 
     Returns:
         Why it ended: `completed`, `interrupted`, or what `on_step` said.
@@ -111,6 +114,8 @@ def train(
         except Interrupted:
             updater.clear()
             return "interrupted"
+        except NonFiniteError as error:
+            raise on_non_finite(error) from error
         if isinstance(report, BaseException):
             updater.clear()
             shrink(number, report)

@@ -5,8 +5,8 @@ remainder that was rounded away is kept as int16.  float16 has other exponent bi
 float32 copy is kept for it.  `exact=False` keeps nothing and rounds each update stochastically.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -57,34 +57,29 @@ class Masters:
             elif weight.dtype == torch.float16:
                 self._kept[name] = weight.detach().float()
 
-    @contextmanager
-    def opened(self, name: str, step: int) -> Iterator[Tensor]:
-        """The whole float32 master of a weight, to be changed in place."""
-        weight = self.trained[name].data
-        if weight.dtype == torch.float32:
-            yield weight
-            return
-        part = slice(0, weight.numel())
-        master = self._open(name, part)
-        yield master.view_as(weight)
-        self._store(name, part, master, step)
-
-    def opened_in_parts(self, name: str, step: int) -> Iterator[tuple[slice, Tensor]]:
-        """The flat master part by part; a part is stored when the next one is asked for."""
+    def parts(self, name: str) -> Iterator[slice]:
+        """The flat parts that a weight is opened in, one after the other."""
         for start in range(0, self.trained[name].numel(), PART):
-            part = slice(start, min(start + PART, self.trained[name].numel()))
-            master = self._open(name, part)
-            yield part, master
-            self._store(name, part, master, step)
+            yield slice(start, min(start + PART, self.trained[name].numel()))
 
-    def _open(self, name: str, part: slice) -> Tensor:
-        weight = self.trained[name].data.view(-1)[part]
+    def open(self, name: str, part: slice | None = None) -> Tensor:
+        """The float32 master to be changed in place: the whole in its shape, or a part of it, flat."""
+        whole = self.trained[name].data
+        if whole.dtype == torch.float32:
+            return whole if part is None else whole.view(-1)[part]
+        weight = whole.view(-1)[part or slice(None)]
         if not self.exact:
-            return weight.float()
-        kept = self._kept[name].view(-1)[part]
-        return join(weight, kept) if weight.dtype == torch.bfloat16 else kept
+            master = weight.float()
+        else:
+            kept = self._kept[name].view(-1)[part or slice(None)]
+            master = join(weight, kept) if weight.dtype == torch.bfloat16 else kept
+        return master if part else master.view_as(whole)
 
-    def _store(self, name: str, part: slice, master: Tensor, step: int) -> None:
+    def store(self, name: str, master: Tensor, step: int, part: slice | None = None) -> None:
+        """Keep a changed master; all memory is asked for before a byte is written."""
+        if self.trained[name].dtype == torch.float32:
+            return
+        master, part = master.view(-1), part or slice(0, self.trained[name].numel())
         weight = self.trained[name].data.view(-1)[part]
         if self.exact and weight.dtype == torch.bfloat16:
             upper, remainder = split(master)
@@ -93,9 +88,9 @@ class Masters:
         elif self.exact or weight.dtype != torch.bfloat16:
             weight.copy_(master)
         else:
-            generator = torch.Generator()
-            place = self._order[name] * 2**20 + part.start // PART
-            generator.manual_seed((self.seed * 1_000_003 + step) * 2**24 % 2**62 + place)
+            place = f"{self.seed} {step} {self._order[name]} {part.start}".encode()
+            digest = hashlib.blake2b(place, digest_size=7).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest))
             weight.copy_(round_stochastically(master, generator))
 
     def state_tensors(self) -> dict[str, Tensor]:

@@ -1,8 +1,12 @@
 """Recognising that memory ran out, and giving back what can be given back."""
 
 import gc
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+Done = TypeVar("Done")
 
 _CPU_MESSAGES = ("not enough memory", "can't allocate memory", "cannot allocate memory")
 
@@ -16,6 +20,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(part in text for part in _CPU_MESSAGES)
+
+
+def with_room(work: Callable[[], Done]) -> Done:
+    """Do a piece of work; where memory runs out in it, give back what can be, and do it again.
+
+    Args:
+        work: Has changed nothing when it runs out of memory.
+    """
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        error.with_traceback(None)  # the frames hold tensors
+    release_memory()
+    return work()
 
 
 def release_memory() -> None:

@@ -5,11 +5,13 @@ the upper half of its master, rounded to nearest, and a signed 16-bit remainder 
 (master bits = weight bits * 65536 + remainder).  Their gradients accumulate in float32.  bfloat16
 AdamW alone loses most small updates (12 % of the movement is left at a rate of 1e-6).
 
-Everything that `apply` needs is allocated before the first step, so that an update is never half
-done because memory ran out.
+Optimiser state is allocated before the first step.  What an update needs besides is small and asked
+for piece by piece before anything of the piece is changed, so that memory running out leaves no
+update half done.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -18,6 +20,7 @@ from torch.optim.adamw import adamw
 
 from luthier.engine.distribution import Ranks
 from luthier.engine.masters import Masters
+from luthier.engine.memory import with_room
 from luthier.engine.quantised_adam import QuantisedAdam
 
 Optim = Literal["adamw", "adamw_8bit", "adamw_32bit_paged", "adamw_8bit_paged"]
@@ -58,7 +61,6 @@ class Updater:
         self.masters = Masters(self.trained, exact=master_weights, seed=seed)
         self.moments: dict[str, tuple[Tensor, Tensor]] = {}
         self.quantised = QuantisedAdam(optim, betas=betas, eps=eps) if optim != "adamw" else None
-        self._scratch = torch.empty(0)
         self._sums: dict[str, Tensor] = {}
         for name, weight in self.trained.items():
             if weight.dtype not in (torch.float32, torch.float64):
@@ -140,17 +142,20 @@ class Updater:
         for name, gradient in gradients.items():
             decay = self._decay(name)
             if self.quantised is not None:
-                with self.masters.opened(name, self.step) as master:
-                    self.quantised.update(name, master, gradient, learning_rate, decay, self.step)
+                master = with_room(partial(self.masters.open, name))
+                self.quantised.update(name, master, gradient, learning_rate, decay, self.step)
+                with_room(partial(self.masters.store, name, master, self.step))
             elif name not in wide:
                 self._update_master(name, gradient, learning_rate, decay)
         self.clear()
 
     def _update_master(self, name: str, gradient: Tensor, rate: float, decay: float) -> None:
         first, second = self.moments[name]
-        for part, master in self.masters.opened_in_parts(name, self.step):
+        for part in self.masters.parts(name):
+            master = with_room(partial(self.masters.open, name, part))
             moments = (first.view(-1)[part], second.view(-1)[part])
             self._adamw([master], [gradient.view(-1)[part]], [moments], rate, decay)
+            with_room(partial(self.masters.store, name, master, self.step, part))
 
     def _adamw(
         self,
@@ -162,21 +167,23 @@ class Updater:
     ) -> None:
         device = weights[0].device
         steps = [torch.tensor(float(self.step - 1), device=device) for _ in weights]
-        adamw(
-            weights,
-            gradients,
-            [first for first, _ in moments],
-            [second for _, second in moments],
-            [],
-            steps,
-            fused=True,
-            amsgrad=False,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            lr=rate,
-            weight_decay=decay,
-            eps=self.eps,
-            maximize=False,
+        with_room(
+            lambda: adamw(
+                weights,
+                gradients,
+                [first for first, _ in moments],
+                [second for _, second in moments],
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                lr=rate,
+                weight_decay=decay,
+                eps=self.eps,
+                maximize=False,
+            )
         )
 
     def _decay(self, name: str) -> float:

@@ -1,6 +1,8 @@
 """Several devices: torch's launcher starts one worker process for each.
 
-The parent only watches: it repeats the events that the first rank writes and passes a stop on.
+The parent only watches: it repeats the events that the first rank writes and passes a stop on, to
+the first rank alone, which tells the others.  The workers are a session of their own: a Ctrl-C in
+the terminal would reach each of them, and through the launcher a second time.
 """
 
 import json
@@ -8,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 
 from luthier.errors import RankError
 from luthier.events import Event, from_dict
+from luthier.locks import read_owner
 
 POLL_S = 0.2
 
@@ -32,8 +36,8 @@ def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
     events = run / "events.jsonl"
     seen = events.stat().st_size if events.exists() else 0
     with (run / "stderr.log").open("ab") as errors:
-        process = subprocess.Popen(command, env=environment, stderr=errors)
-        handlers = _pass_on(process)
+        process = subprocess.Popen(command, env=environment, stderr=errors, start_new_session=True)
+        handlers = _pass_on(process, run / "run.lock")
         last: Event | None = None
         try:
             running = True
@@ -60,12 +64,18 @@ def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
     return last
 
 
-def _pass_on(process: subprocess.Popen[bytes]) -> dict[int, Any]:
-    """Send stop signals on to the launcher, which sends them to its workers."""
+def _pass_on(process: subprocess.Popen[bytes], lock: Path) -> dict[int, Any]:
+    """Send stop signals on to the first rank; to the launcher while there is no rank yet."""
 
     def handler(number: int, _frame: object) -> None:
-        process.send_signal(number)
+        owner = read_owner(lock)
+        if owner is not None and owner.alive:
+            os.kill(owner.pid, number)
+        else:
+            process.terminate()
 
+    if threading.current_thread() is not threading.main_thread():
+        return {}
     return {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
 
 

@@ -15,7 +15,7 @@ from luthier.recipes.context import RunContext
 from luthier.recipes.inputs import Inputs, make_inputs, make_renderer
 from luthier.recipes.result import keep_start
 from luthier.recipes.saving import settings_fingerprints
-from luthier.recipes.trainee import Trainee, make_trainee
+from luthier.recipes.trainee import Trainee, agree_with_start, make_trainee
 from luthier.units import format_bytes, format_count
 
 
@@ -25,13 +25,14 @@ def find_model(context: RunContext) -> ModelSource:
     A starting adapter is copied into the run, so that a resume has it whatever happens to it.
     """
     source = resolve_source(context.settings.model, revision=context.settings.revision)
+    context.resolved = agree_with_start(context.resolved, source)
     if source.adapter is None:
         return source
     return dataclasses.replace(source, adapter=keep_start(context, source.adapter))
 
 
 def read_data(context: RunContext, source: ModelSource) -> Inputs:
-    """Tokenizer, template and examples; `data.json` and the ledger are written."""
+    """Tokenizer, template and examples."""
     settings = context.settings
     tokenizer = Tokenizer.from_folder(source.tokenizer)
     limit = context_length(source.config)
@@ -49,18 +50,24 @@ def read_data(context: RunContext, source: ModelSource) -> Inputs:
     )
     inputs = make_inputs(settings, renderer, tokenizer, renderer.template)
     if not inputs.train:
+        record_data(context, inputs)
         raise NoRowsError(
             f"no row of {', '.join(settings.dataset)} is left to learn from",
             why="every row was dropped; data.json and ledger.jsonl say why",
             fix=f"luthier data show {settings.dataset[0]} --row 1 --model {settings.model}",
         )
+    if notice:
+        inputs.notices.insert(0, notice)
+    return inputs
+
+
+def record_data(context: RunContext, inputs: Inputs) -> None:
+    """`data.json` and the ledger, and the same as events."""
     if context.ranks.first:
         inputs.write(context.directory)
     context.emit("data", **inputs.report)
-    for text in [notice, *inputs.notices]:
-        if text:
-            context.notice(text)
-    return inputs
+    for text in inputs.notices:
+        context.notice(text)
 
 
 def context_length(config: dict[str, object]) -> int | None:
@@ -96,8 +103,6 @@ def load_trainee(context: RunContext, source: ModelSource, inputs: Inputs) -> Tr
         packable=trainee.packed,
     )
     trainee.ready(checkpointing=context.settings.gradient_checkpointing, seed=context.settings.seed)
-    if context.ranks.first:
-        write_atomic(context.directory.settings_file, context.resolved.to_json())
     return trainee
 
 
@@ -144,7 +149,8 @@ def check_disk(context: RunContext, trainee: Trainee, num_checkpoints: int | Non
 
 
 def write_plan(context: RunContext, plan: dict[str, object]) -> None:
-    """`plan.json`, and the event."""
+    """`settings.json` with nothing left open, `plan.json`, and the event."""
     if context.ranks.first:
+        write_atomic(context.directory.settings_file, context.resolved.to_json())
         write_atomic(context.directory.plan_file, json.dumps(plan, indent=2) + "\n")
     context.emit("planned", **plan)

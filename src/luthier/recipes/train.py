@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from luthier.config.read import Resolved, load_saved
+from luthier.config.settings import Settings
 from luthier.durable import write_atomic
 from luthier.engine.best import Best
 from luthier.engine.checkpoint import Loaded, load_latest
@@ -22,7 +24,7 @@ from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import Interrupted, LoopState, train
 from luthier.engine.monitor import Monitor
 from luthier.engine.schedule import learning_rate_at, warmup_steps
-from luthier.errors import LuthierError, RankError
+from luthier.errors import LuthierError, NonFiniteError, RankError
 from luthier.events import Event
 from luthier.models.source import ModelSource
 from luthier.recipes import plan, prepare
@@ -42,6 +44,8 @@ from luthier.runs import EventLog, RunDirectory
 
 LOSS_SCALE = 2.0**14
 """First loss scale of float16, whose small gradients would be zero."""
+
+_PER_DEVICE = {"per_device_train_batch_size"}  # chosen anew for another number of devices
 
 Listener = Callable[[Event], None]
 
@@ -102,7 +106,8 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
     if settings.devices == 1:
         return run_rank(resolved, directory, Ranks(), on_event)
     body = {**resolved.as_dict(), "config": resolved.config_text}
-    write_atomic(directory.path / "launch.json", json.dumps(body))
+    with directory.lock():  # refused while another process works here; then the first rank takes it
+        write_atomic(directory.path / "launch.json", json.dumps(body))
     last = launch(directory.path, settings.devices, on_event or (lambda _: None))
     if last.type == "failed":
         raise RankError(last.fields["what"], why=last.fields["why"], fix=last.fields["fix"])
@@ -141,12 +146,8 @@ def run_rank(
             result = _go(context)
         except Interrupted:
             result = RunResult(directory.path, "interrupted", 0)
-        except LuthierError as error:
-            context.emit("failed", **error.as_dict())
-            raise
         except BaseException as error:
-            text = f"{type(error).__name__}: {error}"
-            context.emit("failed", code="E000", what=text, why="", fix="luthier runs show")
+            _say_failed(context, error)
             raise
         code = (interrupt.requested or 0) if result.reason == "interrupted" else 0
         facts = {"exit_code": code, "seconds": time.monotonic() - started}
@@ -163,17 +164,36 @@ def _go(context: RunContext) -> RunResult:
     loaded = _begin(context)
     source = prepare.find_model(context)
     inputs = prepare.read_data(context, source)
+    if loaded is None:
+        prepare.record_data(context, inputs)
     trainee = prepare.load_trainee(context, source, inputs)
     settings = context.settings
 
     planner = plan.make_planner(context, inputs, trainee)
-    num_steps = planner.num_steps
     best = Best(settings.metric_for_best_model, settings.early_stopping_patience)
     loop = LoopState(LOSS_SCALE if trainee.dtype == torch.float16 else 1.0)
     updater = plan.make_updater(context, trainee)
     steps = StepSource(context, inputs.train, planner, max_sequences=trainee.max_sequences)
-    held_out = EvalSource(context, inputs.held_out, planner, max_sequences=trainee.max_sequences)
+    held_out = EvalSource(context, inputs.held_out, max_sequences=trainee.max_sequences)
     prints = prepare.fingerprints(context, source, inputs)
+    keeper = Keeper(
+        context.directory,
+        context.log,
+        updater=updater,
+        source=steps,
+        held_out=held_out,
+        loop=loop,
+        best=best,
+        ranks=context.ranks,
+        fingerprints=prints,
+        num_steps=planner.num_steps,
+        keep=settings.save_total_limit,
+    )
+    if loaded is not None:  # what does not fit is refused before anything of the run is replaced
+        longer = keeper.check(loaded)
+        prepare.record_data(context, inputs)
+        if longer:
+            context.emit("warning", text=longer)
     plan.write_plan(context, trainee, planner, inputs)
     learn = _objective(context, trainee, inputs.train, prints)
     judge = _objective(context, trainee, inputs.held_out, prints) if inputs.held_out else None
@@ -184,63 +204,79 @@ def _go(context: RunContext) -> RunResult:
         best,
         loop,
         evaluate=_evaluation(context, judge, held_out),
-        save=lambda _: None,
+        save=keeper.save,
         stop_requested=lambda: context.ranks.any(context.stop_requested()),
         unit="pair" if settings.objective == "dpo" else "token",
     )
-    keeper = Keeper(
-        context.directory,
-        context.log,
-        updater=updater,
-        source=steps,
-        loop=loop,
-        best=best,
-        ranks=context.ranks,
-        fingerprints=prints,
-        keep=settings.save_total_limit,
-        extra=lambda: {"history": watcher.history},
-    )
-    watcher.save = keeper.save
-    first = 1
+    keeper.extra = watcher.saved_state
     if loaded is not None:
         keeper.restore(loaded, patience=settings.early_stopping_patience)
-        watcher.resume(loaded.step, loaded.state["extra"]["history"])
-        first = loaded.step + 1
         context.emit("resumed", from_step=loaded.step)
+        watcher.resume(loaded.step, loaded.state["extra"])
     else:
         watcher.run_evaluation(0)
-    warmup = warmup_steps(settings.warmup_ratio, num_steps)
-    rate = settings.learning_rate
-    assert rate is not None
-    reason = "completed"
-    if not best.exhausted:
+    reason = "early_stopping"
+    if not best.exhausted or updater.step == planner.num_steps:
         reason = train(
             learn,
             steps.plan,
             updater,
-            first_step=first,
-            last_step=num_steps,
-            learning_rate=lambda step: learning_rate_at(
-                step,
-                peak=rate,
-                schedule=settings.lr_scheduler_type,
-                num_steps=num_steps,
-                num_warmup=warmup,
-            ),
+            first_step=updater.step + 1,
+            last_step=planner.num_steps,
+            learning_rate=_schedule(settings, planner.num_steps),
             on_step=watcher,
             shrink=steps.shrink,
             ranks=context.ranks,
             state=loop,
             should_stop=context.stop_requested,
+            on_non_finite=lambda error: _keep_last_good(error, updater.step, watcher),
         )
     return _end(context, reason, source, trainee, inputs, keeper, watcher)
+
+
+def _schedule(settings: Settings, num_steps: int) -> Callable[[int], float]:
+    assert settings.learning_rate is not None
+    return partial(
+        learning_rate_at,
+        peak=settings.learning_rate,
+        schedule=settings.lr_scheduler_type,
+        num_steps=num_steps,
+        num_warmup=warmup_steps(settings.warmup_ratio, num_steps),
+    )
+
+
+def _keep_last_good(error: NonFiniteError, step: int, watcher: Watcher) -> NonFiniteError:
+    """Save the weights as they were before the step that gave no number, and say where they are."""
+    if step == 0:
+        return NonFiniteError(error.what, why=f"{error.why}; no step was made", fix=error.fix)
+    watcher.save_once(step)
+    kept = f"; checkpoint step-{step:06d} has the weights before it"
+    return NonFiniteError(error.what, why=error.why + kept, fix=error.fix)
+
+
+def _say_failed(context: RunContext, error: BaseException) -> None:
+    """The last event of a run that failed; where even that cannot be written, the error still rises."""
+    if isinstance(error, LuthierError):
+        said = error.as_dict()
+    elif isinstance(error, KeyboardInterrupt):
+        said = {"code": "E000", "what": "stopped at once, by a second Ctrl-C", "why": ""}
+        said["fix"] = "go on from the last checkpoint: --resume true"
+    else:
+        what = f"{type(error).__name__}: {error}"
+        said = {"code": "E000", "what": what, "why": "", "fix": "luthier runs show"}
+    try:
+        context.emit("failed", **said)
+    except LuthierError as worse:
+        error.add_note(f"and events.jsonl could not be written: {worse.what}")
 
 
 def _begin(context: RunContext) -> Loaded | None:
     """Say who we are; on a resume, take the checkpoint and the values that were chosen then."""
     settings, directory = context.settings, context.directory
     loaded = load_latest(directory.checkpoints) if settings.resume else None
-    if context.ranks.first and not directory.config_file.exists():
+    again = directory.config_file.exists()
+    if context.ranks.first and not again:
+        write_atomic(directory.settings_file, context.resolved.to_json())
         write_atomic(directory.config_file, context.resolved.config_text)
     context.emit(
         "started",
@@ -256,6 +292,8 @@ def _begin(context: RunContext) -> Loaded | None:
     for text in context.resolved.notices:
         context.notice(text)
     if loaded is None:
+        if again:
+            context.emit("resumed", from_step=0)  # whatever was done before, nothing of it is left
         return None
     for text in [*loaded.skipped, *restore_environment(loaded.environment)]:
         context.emit("warning", text=text)
@@ -264,7 +302,9 @@ def _begin(context: RunContext) -> Loaded | None:
         **{
             name: (getattr(saved.settings, name), source.removeprefix("chosen: "))
             for name, source in saved.provenance.items()
-            if source.startswith("chosen") and not context.resolved.is_given(name)
+            if source.startswith("chosen")
+            and not context.resolved.is_given(name)
+            and (name not in _PER_DEVICE or saved.settings.devices == settings.devices)
         }
     )
     return loaded
@@ -286,7 +326,11 @@ def _evaluation(
     if judge is None:
         return None
     return lambda: evaluate(
-        judge, lambda: held_out.plan(0), shrink=held_out.shrink, ranks=context.ranks
+        judge,
+        lambda: held_out.plan(0),
+        shrink=held_out.shrink,
+        ranks=context.ranks,
+        should_stop=context.stop_requested,
     )
 
 

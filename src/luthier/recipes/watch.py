@@ -1,15 +1,17 @@
 """What happens between two optimiser steps: log, evaluate, save, stop."""
 
+import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from luthier.engine.best import Best
-from luthier.engine.loop import LoopState, StepReport
+from luthier.engine.loop import Interrupted, LoopState, StepReport
+from luthier.errors import NonFiniteError
 from luthier.runs import EventLog
 
 SPIKE = 10.0
@@ -67,7 +69,10 @@ class Watcher:
         stop = self.stop_requested()
         improved = False
         if self.rhythm.due(step, self.rhythm.evaluating) and not stop:
-            improved = self.run_evaluation(step)
+            try:
+                improved = self.run_evaluation(step)
+            except Interrupted:
+                stop = True
         if improved or stop or self.rhythm.due(step, self.rhythm.saving):
             self.save_once(step)
         if stop:
@@ -77,10 +82,23 @@ class Watcher:
             return "early_stopping"
         return None
 
-    def resume(self, step: int, history: dict[str, Any]) -> None:
-        """Go on behind a checkpoint of `step`."""
-        self.history.update(history)
-        self.saved_at = self.evaluated_at = step
+    def resume(self, step: int, saved: Mapping[str, Any]) -> None:
+        """Go on behind a checkpoint of `step`, with what `state` said then.
+
+        A stop does not wait for an evaluation that is due; it is made up for here.
+
+        Raises:
+            Interrupted: A stop was asked for again; nothing has changed.
+        """
+        self.history.update(saved["history"])
+        self.saved_at, self.evaluated_at = step, saved["evaluated_at"]
+        if self.rhythm.due(step, self.rhythm.evaluating) and self.evaluated_at != step:
+            self.run_evaluation(step)
+            self.save(step)
+
+    def saved_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps for `resume`."""
+        return {"history": self.history, "evaluated_at": self.evaluated_at}
 
     def save_once(self, step: int) -> None:
         """A checkpoint of this step, unless there is one."""
@@ -89,11 +107,24 @@ class Watcher:
             self.saved_at = step
 
     def run_evaluation(self, step: int) -> bool:
-        """Evaluate; returns whether it is the best so far.  Step 0 is the model before training."""
+        """Evaluate; returns whether it is the best so far.  Step 0 is the model before training.
+
+        Raises:
+            NonFiniteError: The held-out loss is not a number.
+            Interrupted: A stop was asked for; the evaluation is still due.
+        """
         if self.evaluate is None:
             return False
         started = time.monotonic()
         metrics = self.evaluate()
+        if not math.isfinite(metrics["loss"]):
+            raise NonFiniteError(
+                f"step {step}: the held-out loss is {metrics['loss']}",
+                why="a model that gives no number for a row is of no use, whatever it learns"
+                + ("" if step else "; this is the base model, before the first step"),
+                fix="--torch_dtype float32 shows whether 16 bits are too few; otherwise look at the "
+                "weights of the model" + (" and lower --learning_rate" if step else ""),
+            )
         self.evaluated_at = step
         self.history["last" if step else "before"] = metrics
         better = step > 0 and self.best.update(step, metrics[self.best.metric])
