@@ -13,7 +13,7 @@ from luthier.models.build import generation_mode
 from luthier.models.check import read_config
 from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation
-from luthier.models.save import copy_tokenizer, model_card, save_model
+from luthier.models.save import copy_tokenizer, save_model
 
 IDS = torch.arange(3, 27)[None]
 
@@ -87,18 +87,3 @@ def test_tokenizer_files_go_along(tmp_path):
     assert (
         tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "hi!"
     )
-
-
-def test_the_card_names_the_base_and_no_path_of_this_machine(tmp_path):
-    card = model_card(
-        title="run",
-        base_name=str(tmp_path / "base"),
-        licence="MIT",
-        what="A LoRA adapter.",
-        numbers={"rows": "80"},
-        settings={"learning_rate": 2e-4},
-    )
-    assert "base_model: base" in card
-    assert str(tmp_path) not in card
-    assert "| rows | 80 |" in card
-    assert "learning_rate: 0.0002" in card

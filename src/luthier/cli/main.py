@@ -14,7 +14,9 @@ import typer
 
 from luthier.errors import LuthierError
 
-COMMANDS = ("demo", "train", "chat", "compare", "data", "gallery", "runs", "doctor")
+COMMANDS = (
+    "demo", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs", "doctor",
+)  # fmt: skip
 """Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
 
 OUR_FAULT, THEIRS, INTERRUPTED = 1, 2, 130

@@ -106,45 +106,6 @@ def copy_tokenizer(source: Path, folder: Path, *, template: str | None = None) -
     return names
 
 
-def model_card(
-    *,
-    title: str,
-    base_name: str,
-    licence: str | None,
-    what: str,
-    numbers: Mapping[str, str],
-    settings: Mapping[str, Any],
-) -> str:
-    """The text of README.md beside a result.
-
-    Args:
-        title: Heading.
-        base_name: The base, as `ModelSource.name`; a folder's path is not written out.
-        licence: Of the base, as the gallery has it.
-        what: One sentence: an adapter, a merged model, a model trained whole.
-        numbers: Label -> value with its unit: rows, steps, held-out loss before and after.
-        settings: What reproduces the run, without paths.
-    """
-    base = Path(base_name).name if Path(base_name).is_absolute() else base_name
-    head = ["---", "library_name: peft" if "adapter" in what else "library_name: transformers"]
-    head += [f"base_model: {base}", "tags: [luthier]", "---", "", f"# {title}", "", what, ""]
-    rows = [f"| {label} | {value} |" for label, value in numbers.items()]
-    table = [
-        "| | |",
-        "|---|---|",
-        f"| base | {base} |",
-        f"| licence of the base | {licence or 'see the base'} |",
-    ]
-    body = [
-        "",
-        "## Settings",
-        "",
-        "```yaml",
-        *(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in settings.items()),
-    ]
-    return "\n".join([*head, *table, *rows, *body, "```", ""])
-
-
 def _state(model: PreTrainedModel) -> dict[str, Tensor]:
     """Weights under the names of published files, each once."""
     tied = model.get_expanded_tied_weights_keys(all_submodels=True)

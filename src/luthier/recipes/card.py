@@ -1,71 +1,103 @@
 """The model card of a result: what it was made from, how, and what was measured."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from luthier.config.settings import Settings
+from luthier.gallery import find_model
+
+Kind = Literal["adapter", "merged", "model"]
 
 _SHOWN = (
-    "method",
-    "objective",
-    "learning_rate",
-    "num_train_epochs",
-    "max_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "seq_length",
-    "lora_dim",
-    "lora_alpha",
-    "lora_dropout",
-    "dpo_beta",
-    "lr_scheduler_type",
-    "warmup_ratio",
-    "optim",
-    "weight_decay",
-    "max_grad_norm",
-    "load_in_4bit",
-    "load_in_8bit",
-    "torch_dtype",
-    "seed",
-)
-_ONLY = {"lora_dim": "lora", "lora_alpha": "lora", "lora_dropout": "lora", "dpo_beta": "dpo"}
+    "method", "objective", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "devices", "seq_length", "train_on", "lora_dim", "lora_alpha", "lora_dropout",
+    "lora_target_modules", "dpo_beta", "dpo_loss_type", "lr_scheduler_type", "warmup_ratio", "optim",
+    "weight_decay", "max_grad_norm", "load_in_4bit", "load_in_8bit", "torch_dtype", "seed",
+)  # fmt: skip
+_WHAT: dict[Kind, str] = {
+    "adapter": "This is an adapter for {base}",
+    "merged": "This is {base} with an adapter merged into it",
+    "model": "This is {base}, every weight of it trained further",
+}
 
 
 def card(
-    settings: Settings,
     *,
+    kind: Kind,
     base: str,
     version: str,
-    data: Mapping[str, Any],
-    history: Mapping[str, Any],
+    settings: Settings | None = None,
+    data: Mapping[str, Any] | None = None,
+    history: Mapping[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> str:
     """Markdown with a front matter that hubs read.
 
     Args:
-        base: What the base model is called.
+        kind: What lies beside the card.
+        base: What the base model is called; of a folder only its name is written.
+        version: Of luthier.
+        settings: Of the training, if it is known.
         data: The content of `data.json`.
         history: Held-out means by moment: before, best, last.
+        notes: Further facts, such as what was measured when merging.
     """
-    what = "an adapter for" if settings.method != "full" else "a fine-tuned copy of"
-    lines = ["---", f"base_model: {base}", "library_name: luthier", "---", ""]
-    lines += [f"# {base}, fine-tuned", "", f"This is {what} {base}, made by luthier {version}."]
-    lines += ["", "## Training", "", "| setting | value |", "|---|---|"]
-    for name in _SHOWN:
-        only = _ONLY.get(name)
-        relevant = only is None or only in (settings.objective, settings.method.removeprefix("q"))
-        value = getattr(settings, name)
-        if relevant and value is not None:
-            lines.append(f"| `{name}` | {value} |")
-    lines += ["", "## Data", ""]
-    for part, report in data.items():
-        rows = report.get("used", report.get("rows", "?"))
-        lines.append(f"- {part}: {rows} rows")
+    shown = Path(base).name if Path(base).is_absolute() else base
+    known = find_model(base)
+    licence = known.licence if known else "see the base model"
+    library = "peft" if kind == "adapter" else "transformers"
+    lines = [
+        "---",
+        f"base_model: {shown}",
+        f"library_name: {library}",
+        "tags: [luthier]",
+        "---",
+        "",
+    ]
+    lines += [f"# {shown}, fine-tuned", ""]
+    lines += [f"{_WHAT[kind].format(base=shown)}, made by luthier {version}.", ""]
+    lines += ["| | |", "|---|---|", f"| base model | {shown} |", f"| its licence | {licence} |"]
+    lines += [f"| {name} | {text} |" for name, text in (notes or {}).items()]
+    if settings is not None:
+        lines += ["", "## Training", "", "| setting | value |", "|---|---|", *_settings(settings)]
+    if data:
+        lines += ["", "## Data", "", *(_rows(part, report) for part, report in data.items())]
     if history:
-        names = [name for name in ("before", "best", "last") if name in history]
-        lines += ["", "## Held-out figures", "", f"| | {' | '.join(names)} |"]
-        lines.append("|---" * (len(names) + 1) + "|")
-        for metric in sorted(history[names[0]]):
-            cells = [f"{history[name].get(metric, float('nan')):.4f}" for name in names]
-            lines.append(f"| {metric} | {' | '.join(cells)} |")
+        lines += ["", "## Held-out figures", "", *_figures(history)]
     lines += ["", "The licence of the base model applies, and the terms of the data.", ""]
     return "\n".join(lines)
+
+
+def _settings(settings: Settings) -> list[str]:
+    kinds = {settings.objective, settings.method.removeprefix("q")}
+    shown = []
+    for name in _SHOWN:
+        group = next((kind for kind in ("lora", "dpo") if name.startswith(f"{kind}_")), None)
+        value = getattr(settings, name)
+        if (group is None or group in kinds) and value is not None:
+            shown.append(f"| `{name}` | {_plain(value)} |")
+    return shown
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _rows(part: str, report: Mapping[str, Any]) -> str:
+    rows = report.get("rows", "?")
+    if not isinstance(rows, Mapping):
+        return f"- {part}: {rows} rows"
+    used = f"- {part}: {rows['used']:,} of {rows['read']:,} rows"
+    return used + (f", {rows['cut']:,} of them cut" if rows.get("cut") else "")
+
+
+def _figures(history: Mapping[str, Any]) -> list[str]:
+    names = [name for name in ("before", "best", "last") if name in history]
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for metric in sorted(history[names[0]]):
+        cells = [f"{history[name].get(metric, float('nan')):.4f}" for name in names]
+        lines.append(f"| {metric} | {' | '.join(cells)} |")
+    return lines

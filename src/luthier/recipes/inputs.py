@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from luthier.config.settings import Settings
-from luthier.data.load import load_samples
-from luthier.data.prepare import Prepared, prepare
+from luthier.data.load import Loaded, load_samples
+from luthier.data.prepare import overlap, prepare
 from luthier.data.render import Renderer
 from luthier.data.template import ChatTemplate, choose_template
 from luthier.data.tokenizer import Tokenizer
-from luthier.data.types import Example
+from luthier.data.types import Example, Sample
 from luthier.durable import write_atomic
 from luthier.errors import NoRowsError, TemplateError
 from luthier.gallery import all_families
@@ -114,7 +114,8 @@ def make_inputs(
     Raises:
         DataError: And its kinds, each naming files, lines and reasons.
     """
-    train = _prepare(settings, settings.dataset, renderer)
+    rows = _load(settings, settings.dataset)
+    train = prepare(rows, renderer, bad_rows=settings.bad_rows, role="train")
     inputs = Inputs(
         tokenizer,
         template,
@@ -126,27 +127,44 @@ def make_inputs(
         {"data": train.fingerprint},
     )
     if settings.eval_dataset:
-        held_out = _prepare(settings, settings.eval_dataset, renderer)
+        held_rows = _load(settings, settings.eval_dataset)
+        held_out = prepare(held_rows, renderer, bad_rows=settings.bad_rows, role="eval")
         inputs.held_out = held_out.examples
         inputs.report["eval"] = held_out.report
         inputs.ledger += held_out.ledger
         inputs.notices += [f"eval_dataset: {notice}" for notice in held_out.notices]
+        inputs.notices += _leaked(rows.samples, held_rows.samples, "eval_dataset")
         inputs.fingerprints["eval_data"] = held_out.fingerprint
     elif settings.eval_split:
         inputs.train, inputs.held_out = split(train.examples, settings.eval_split, settings.seed)
         inputs.report["eval"] = {"rows": len(inputs.held_out), "split_from": "dataset"}
+        by_origin = {sample.origin: sample for sample in rows.samples}
+        learned, held = (
+            [by_origin[example.origin] for example in side]
+            for side in (inputs.train, inputs.held_out)
+        )
+        inputs.notices += _leaked(learned, held, "eval_split")
         inputs.fingerprints["eval_data"] = f"split {settings.eval_split} seed {settings.seed}"
     return inputs
 
 
-def _prepare(settings: Settings, files: Sequence[str], renderer: Renderer) -> Prepared:
-    loaded = load_samples(
+def _load(settings: Settings, files: Sequence[str]) -> Loaded:
+    return load_samples(
         files,
         columns=settings.columns,
         encoding=settings.encoding,
         objective=settings.objective,
     )
-    return prepare(loaded, renderer, bad_rows=settings.bad_rows)
+
+
+def _leaked(train: Sequence[Sample], held_out: Sequence[Sample], where: str) -> list[str]:
+    """A sentence if held-out rows are learned from, which makes their figures too good."""
+    if not (count := overlap(train, held_out)):
+        return []
+    return [
+        f"{where}: {count} of {len(held_out)} held-out rows are also learned from, "
+        "so the figures on them say little"
+    ]
 
 
 def split(

@@ -73,7 +73,7 @@ def open_model(
     model = load_base(
         source.base,
         dtype=DTYPES[dtype_name],
-        quantisation=_quantisation(how, load_in_4bit, load_in_8bit),
+        quantisation=quantisation_of(how, load_in_4bit, load_in_8bit),
         device=machine.device,
         report=notices,
     )
@@ -136,7 +136,10 @@ def _renderer(
     return renderer, notice
 
 
-def _quantisation(how: dict[str, Any], in_4bit: bool, in_8bit: bool) -> Quantisation | None:
+def quantisation_of(
+    how: dict[str, Any], in_4bit: bool = False, in_8bit: bool = False
+) -> Quantisation | None:
+    """How to hold the base of what was trained with these settings, or as is asked for."""
     if in_8bit or how.get("load_in_8bit"):
         return Quantisation(8, "int8")
     if in_4bit or how.get("load_in_4bit"):

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from luthier.data.tokenizer import Tokenizer
 from luthier.durable import DurableFolder
 from luthier.models.adapter_files import save_adapter
 from luthier.models.save import save_model
@@ -35,16 +37,17 @@ def write_result(
     target = context.directory.result
     needed = sum(weight.nbytes for weight in trainee.trained.values()) + 16 * 2**20
     kind = "model" if trainee.adapters is None else "adapter"
-    body = rendering(context.settings, inputs.template, context.now)
     with DurableFolder(target, kind=kind, record={}, needed_bytes=needed, replace=True) as new:
         if trainee.adapters is not None:
             save_adapter(trainee.adapters, new.path, source.name)
         else:
             save_model(trainee.model, new.path, config=source.config)
-        inputs.tokenizer.save(new.path)
-        (new.path / "rendering.json").write_text(json.dumps(body, indent=2, ensure_ascii=False))
+        write_text_side(
+            new.path, inputs.tokenizer, rendering(context.settings, inputs.template, context.now)
+        )
         text = card(
-            context.settings,
+            kind="model" if trainee.adapters is None else "adapter",
+            settings=context.settings,
             base=source.name,
             version=version("luthier"),
             data=inputs.report,
@@ -53,6 +56,21 @@ def write_result(
         (new.path / "README.md").write_text(text, "utf-8")
     context.ranks.wait()
     return target
+
+
+def write_text_side(folder: Path, tokenizer: Tokenizer, how: Mapping[str, Any]) -> None:
+    """Tokenizer, the template that was trained with, and `rendering.json` into a folder.
+
+    The template goes where other libraries look for it, also when the tokenizer carried none.
+
+    Args:
+        how: What `recipes.inputs.rendering` gave.
+    """
+    tokenizer.save(folder)
+    if (template := how.get("chat_template")) is not None:
+        (folder / "chat_template.jinja").write_text(template, "utf-8")
+    text = json.dumps(dict(how), indent=2, ensure_ascii=False)
+    (folder / "rendering.json").write_text(text + "\n", "utf-8")
 
 
 def keep_start(context: RunContext, adapter: Path) -> Path:

@@ -1,5 +1,6 @@
 """From examples to the micro-batches of each optimiser step."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from luthier.data.cut import Sizes, cut
 from luthier.data.packing import PackedBatch, pack
 from luthier.data.steps import StepPlanner
 from luthier.data.types import Example, Sequence
+from luthier.engine.distribution import Ranks
 from luthier.engine.loop import Step
 from luthier.errors import OutOfMemoryError
 from luthier.recipes.context import RunContext
@@ -33,41 +35,41 @@ def units_of(examples: Many[Example], objective: str) -> NDArray[np.float64]:
     )
 
 
-class StepSource:
-    """Plans this rank's share of every step, and cuts finer when memory runs out.
+class Cutter:
+    """Packs samples into micro-batches under a budget of tokens, which shrinks when memory runs out.
 
     Args:
-        examples: All samples; the planner's indices point into them.
-        planner: Order of samples and cut of steps.
+        examples: All samples.
+        objective: Decides the units of a sample.
+        budget: Most tokens at once.
+        share: Whether what several sequences begin with is computed once.
         max_sequences: 1 for models that run one sequence at a time.
+        warn: Told when the budget shrinks.
     """
 
     def __init__(
         self,
-        context: RunContext,
         examples: Many[Example],
-        planner: StepPlanner,
         *,
+        objective: str,
+        budget: int,
+        share: bool,
         max_sequences: int | None,
+        ranks: Ranks,
+        warn: Callable[[str], None],
     ) -> None:
-        settings = context.settings
-        assert isinstance(settings.micro_batch_tokens, int)
-        self.context, self.ranks = context, context.ranks
-        self.examples, self.planner = examples, planner
-        self.share = settings.share_prefixes is True
-        self.max_sequences = max_sequences
-        self.budget = settings.micro_batch_tokens
-        self.units = units_of(examples, settings.objective)
+        self.examples, self.budget, self.share = examples, budget, share
+        self.max_sequences, self.ranks, self._warn = max_sequences, ranks, warn
+        self.units = units_of(examples, objective)
         counts = [len(example.sequences) for example in examples]
         self.first_sequence = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     def plan(self, step: int) -> Step[MicroBatch]:
-        """This rank's micro-batches of a step; the units are those of the whole step."""
-        samples = self.planner.samples(step)
-        cuts = self.planner.micro_batches(
-            step, budget=self.budget, rank=self.ranks.rank, ranks=self.ranks.size
-        )
-        return self._step(step, samples, cuts)
+        """This rank's share of all samples as one step, the same whatever the step."""
+        everything = range(len(self.examples))
+        sizes = Sizes(self.budget, self.share, max_sequences=self.max_sequences)
+        mine = everything[self.ranks.rank :: self.ranks.size]
+        return self._step(step, everything, cut(self.examples, mine, sizes))
 
     def _step(self, step: int, samples: Many[int], cuts: Many[Many[int]]) -> Step[MicroBatch]:
         batches = [MicroBatch(self.packed(cut), step, tuple(cut)) for cut in cuts]
@@ -100,19 +102,57 @@ class StepSource:
                 fix="--gradient_checkpointing full, a smaller --seq_length, or --load_in_4bit",
             )
         self.budget = max(1, min(self.budget, int(self.ranks.largest(largest))) // 2)
-        text = f"memory ran out at step {step}: from now on at most {self.budget} tokens at once"
-        self.context.emit("warning", text=text)
+        self._warn(
+            f"memory ran out at step {step}: from now on at most {self.budget} tokens at once"
+        )
 
 
-class EvalSource(StepSource):
-    """All held-out samples as one step, cut like a training step."""
+class EvalSource(Cutter):
+    """All held-out samples of a run as one step, cut like a training step."""
+
+    def __init__(
+        self, context: RunContext, examples: Many[Example], *, max_sequences: int | None
+    ) -> None:
+        settings = context.settings
+        assert isinstance(settings.micro_batch_tokens, int)
+        super().__init__(
+            examples,
+            objective=settings.objective,
+            budget=settings.micro_batch_tokens,
+            share=settings.share_prefixes is True,
+            max_sequences=max_sequences,
+            ranks=context.ranks,
+            warn=lambda text: context.emit("warning", text=text),
+        )
+
+
+class StepSource(EvalSource):
+    """Plans this rank's share of every training step.
+
+    Args:
+        examples: All samples; the planner's indices point into them.
+        planner: Order of samples and cut of steps.
+        max_sequences: 1 for models that run one sequence at a time.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        examples: Many[Example],
+        planner: StepPlanner,
+        *,
+        max_sequences: int | None,
+    ) -> None:
+        super().__init__(context, examples, max_sequences=max_sequences)
+        self.planner = planner
 
     def plan(self, step: int) -> Step[MicroBatch]:
-        """This rank's share of the held-out samples, the same whatever the step."""
-        everything = range(len(self.examples))
-        sizes = Sizes(self.budget, self.share, max_sequences=self.max_sequences)
-        mine = everything[self.ranks.rank :: self.ranks.size]
-        return self._step(step, everything, cut(self.examples, mine, sizes))
+        """This rank's micro-batches of a step; the units are those of the whole step."""
+        samples = self.planner.samples(step)
+        cuts = self.planner.micro_batches(
+            step, budget=self.budget, rank=self.ranks.rank, ranks=self.ranks.size
+        )
+        return self._step(step, samples, cuts)
 
 
 def describe_rows(examples: Many[Example], samples: Many[int], most: int = 8) -> str:
