@@ -43,7 +43,8 @@ def test_a_command_in_the_docs_is_understood(page, line, monkeypatch):
     name, command, rest = app.resolve_command(context, [*context._protected_args, *context.args])
     inner = command.make_context(name, list(rest), parent=context)
     if asked == "train":
-        flags = {name: v for name, v in inner.params.items() if v and name in Settings.model_fields}
+        given = {name: v for name, v in inner.params.items() if v and name in Settings.model_fields}
+        flags = {name: v[0] if isinstance(v, list | tuple) else v for name, v in given.items()}
         config = inner.params.get("config")
         if config is not None and (CHECKOUT / config).exists():
             assert read.load(CHECKOUT / config, flags).settings.model
