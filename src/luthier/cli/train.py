@@ -26,8 +26,10 @@ def train(flags: dict[str, Any], config: ConfigFile = None, as_json: AsJson = Fa
     """Fine-tune a model.  Every setting of the file is also a flag, and the flag wins."""
     from luthier.cli import render
     from luthier.config.continued import load_or_continue
+    from luthier.recipes.preflight import preflight
 
     resolved = load_or_continue(config, flags)
+    preflight(resolved)
     from luthier.recipes.train import run  # imports torch: only when asked to train
 
     with render.Watcher(as_json=as_json) as watcher:

@@ -16,23 +16,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import AdapterError, NonFiniteError, UnsafeWeightsError
+from luthier.models.adapter_config import CONFIG, WEIGHTS, read_adapter_config, refused
 from luthier.models.adapters import PREFIX, Adapters, LoraShared
 from luthier.models.quantise import QuantisedLinear
 from luthier.models.targets import linear_layers
 from luthier.models.weights import TensorSpec, read_header
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-MAX_RANK = 65_536
-
-# Fields that do not change what the tensors mean, or whose meaning is taken from the tensors.
-_NEUTRAL = {
-    "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "peft_type", "peft_version",
-    "task_type", "fan_in_fan_out", "lora_dropout", "modules_to_save", "r", "lora_alpha", "rank_pattern",
-    "alpha_pattern", "target_modules", "exclude_modules", "use_rslora", "layers_to_transform",
-    "layers_pattern", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
-    "ensure_weight_tying", "runtime_config",
-}  # fmt: skip
-_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:
@@ -100,47 +88,6 @@ def adapter_config(adapters: Adapters, base_name: str) -> dict[str, Any]:
     }
 
 
-def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """The content of an adapter's config, checked for what luthier can apply.
-
-    Raises:
-        AdapterError: It is missing, not JSON, lacks rank or alpha, or is of another kind.
-    """
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise _refused(folder, f"{CONFIG} is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise _refused(folder, f"{CONFIG} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise _refused(folder, f"{CONFIG} is not a JSON object")
-    problems = []
-    if config.get("peft_type") != "LORA":
-        problems.append(f"it is of kind {config.get('peft_type')!r}, luthier applies 'LORA'")
-    rank = config.get("r")
-    if type(rank) is not int or not 1 <= rank <= MAX_RANK:
-        problems.append(f"r is {rank!r}, 1 to {MAX_RANK:,} is possible")
-    alpha = config.get("lora_alpha")
-    if (
-        isinstance(alpha, bool)
-        or not isinstance(alpha, int | float)
-        or not 0 < alpha < float("inf")
-    ):
-        problems.append(f"lora_alpha is {alpha!r}, a number above 0 is needed")
-    problems += _bad_patterns(config)
-    start = config.get("init_lora_weights", True)
-    if start not in _PLAIN_STARTS:
-        problems.append(f"init_lora_weights is {start!r}, which changes the base's own weights")
-    for name, value in config.items():
-        plain = name in _NEUTRAL or name in {"init_lora_weights"} or not value
-        if not plain and (name, value) != ("bias", "none"):
-            problems.append(f"{name} is {value!r}; luthier applies plain and rank-stabilised LoRA")
-    if problems:
-        raise _refused(folder, "; ".join(problems))
-    return config
-
-
 def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None = None) -> Adapters:
     """Put a saved adapter on a base; its weights stay trainable, so that training can go on.
 
@@ -163,7 +110,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None 
                 why="pickled files can run code when they are opened",
                 fix="save the adapter again with safetensors: model.save_pretrained(..., safe_serialization=True)",
             )
-        raise _refused(folder, f"{WEIGHTS} is missing")
+        raise refused(folder, f"{WEIGHTS} is missing")
     specs = read_header(path)
     pairs, whole = _sort_tensors(folder, specs, config)
     plans = _plan_layers(model, folder, specs, pairs, config)
@@ -186,7 +133,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None 
         adapters.put_module(name)
     state = load_file(path)
     if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
-        raise _refused(folder, f"{len(bad)} tensors hold NaN or infinity, first {bad[0]}")
+        raise refused(folder, f"{len(bad)} tensors hold NaN or infinity, first {bad[0]}")
     adapters.load_state(state)
     return adapters
 
@@ -203,7 +150,7 @@ def _sort_tensors(
 ) -> tuple[dict[str, set[str]], dict[str, list[str]]]:
     """Layer -> which of A and B are there; module trained whole -> its tensors."""
     if not specs:
-        raise _refused(folder, f"{WEIGHTS} has no tensors")
+        raise refused(folder, f"{WEIGHTS} has no tensors")
     saved = config.get("modules_to_save") or ()
     pairs: dict[str, set[str]] = {}
     whole: dict[str, list[str]] = {}
@@ -227,9 +174,9 @@ def _sort_tensors(
         if len(have) < 2
     ]
     if problems:
-        raise _refused(folder, "; ".join(problems[:5]))
+        raise refused(folder, "; ".join(problems[:5]))
     if not pairs and not whole:
-        raise _refused(folder, f"{WEIGHTS} has no adapter in it")
+        raise refused(folder, f"{WEIGHTS} has no adapter in it")
     return pairs, whole
 
 
@@ -279,7 +226,7 @@ def _plan_modules(
         mine = {} if name not in known else dict(known[name].named_parameters())
         theirs = {leaf: specs[f"{PREFIX}{name}.{leaf}"].shape for leaf in leaves}
         if theirs != {leaf: tuple(value.shape) for leaf, value in mine.items()}:
-            raise _refused(
+            raise refused(
                 folder,
                 f"{name} was trained whole as {theirs}, the base has "
                 f"{ {leaf: tuple(value.shape) for leaf, value in mine.items()} or 'no such embedding or head' }",
@@ -302,34 +249,6 @@ def _pattern(pattern: Mapping[str, Any] | None, name: str, default: Any) -> Any:
     return default
 
 
-def _bad_patterns(config: Mapping[str, Any]) -> list[str]:
-    """Expressions of the file that are no expressions, or could take for ever to match."""
-    bad = []
-    for field in ("rank_pattern", "alpha_pattern"):
-        patterns = config.get(field) or {}
-        if not isinstance(patterns, Mapping):
-            bad.append(f"{field} is not an object")
-            continue
-        for key, value in patterns.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            try:
-                re.compile(key)
-                usable = len(key) <= 200 and len(re.findall(r"[*+{]", key)) <= 2
-            except re.error:
-                usable = False
-            if not usable or not number or not 0 < value < MAX_RANK:
-                bad.append(f"{field} has the entry {key[:60]!r}: {value!r}")
-    return bad
-
-
 def _whole(number: float) -> int | float:
     """16 rather than 16.0: some readers of the file want an integer."""
     return int(number) if float(number).is_integer() else number
-
-
-def _refused(folder: Path, why: str) -> AdapterError:
-    return AdapterError(
-        f"{folder} holds no adapter that can be applied",
-        why=why,
-        fix="give the folder of a LoRA adapter saved by luthier or PEFT, or merge it where it was made",
-    )

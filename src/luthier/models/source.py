@@ -20,8 +20,8 @@ from luthier.errors import (
     RunNotFoundError,
 )
 from luthier.gallery import Family, all_models, family_of, find_model, nearest_names
-from luthier.models.adapter_files import CONFIG as ADAPTER_CONFIG
-from luthier.models.adapter_files import read_adapter_config
+from luthier.models.adapter_config import CONFIG as ADAPTER_CONFIG
+from luthier.models.adapter_config import read_adapter_config
 from luthier.models.check import read_config
 from luthier.models.weights import find_weights
 from luthier.runs import RunDirectory
@@ -75,6 +75,26 @@ def resolve_source(model: str, *, revision: str | None = None) -> ModelSource:
         ModelError: What was found is not a model that can be loaded.
     """
     return _resolve(model, revision, hops=0, fetch=_fetch)
+
+
+def resolve_local(model: str) -> ModelSource | None:
+    """The same without a look at the hub; None where only the hub can tell.
+
+    Raises:
+        ModelError: And its kinds, as `resolve_source`.
+    """
+
+    def not_here(hub: str, revision: str | None) -> Path:
+        raise _OnHubError(hub)
+
+    try:
+        return _resolve(model, None, hops=0, fetch=not_here)
+    except _OnHubError:
+        return None
+
+
+class _OnHubError(Exception):
+    """A model that would have to be looked for on the hub."""
 
 
 def _resolve(model: str, revision: str | None, *, hops: int, fetch: Fetch) -> ModelSource:

@@ -10,6 +10,7 @@ from luthier.config import read
 from luthier.inference.chat import ChatSession, Comparison, Sampling
 from luthier.recipes import train as training
 from luthier.recipes.opening import Opened, open_model
+from luthier.recipes.preflight import preflight
 from luthier.runs import RunDirectory
 
 
@@ -102,6 +103,7 @@ def train(
         run.chat("Good morning")
     """
     resolved = read.load(Path(config) if config is not None else None, arguments=settings)
+    preflight(resolved)
     ended = training.run(resolved, on_event=on_event)
     return Run(str(ended.path), ended)
 

@@ -26,16 +26,16 @@ from luthier.engine.distribution import Ranks
 from luthier.engine.evaluate import evaluate
 from luthier.engine.interrupt import Interrupt
 from luthier.errors import SettingsError
-from luthier.models.adapter_files import WEIGHTS
+from luthier.models.adapter_config import WEIGHTS
 from luthier.models.source import ModelSource, resolve_source
 from luthier.planner.budget import Shape
 from luthier.recipes.choices import DTYPES, Machine, choose_dtype, choose_for_memory, this_machine
 from luthier.recipes.context import RunContext
 from luthier.recipes.determinism import deterministic
-from luthier.recipes.inputs import make_renderer
+from luthier.recipes.inputs import context_length, make_renderer
 from luthier.recipes.objective import Objective, PairObjective, TokenObjective
 from luthier.recipes.opening import rendering_of
-from luthier.recipes.prepare import context_length, hash_weights
+from luthier.recipes.prepare import hash_weights
 from luthier.recipes.reference import reference_values
 from luthier.recipes.saving import settings_fingerprints
 from luthier.recipes.steps import Cutter

@@ -28,16 +28,16 @@ from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import Example
 from luthier.durable import DurableFolder
 from luthier.errors import AdapterError, DataError, NonFiniteError
-from luthier.models.adapter_files import CONFIG, WEIGHTS, load_adapter, read_adapter_config
+from luthier.models.adapter_config import CONFIG, WEIGHTS, read_adapter_config
+from luthier.models.adapter_files import load_adapter
 from luthier.models.build import generation_mode
 from luthier.models.load import load_base
 from luthier.models.save import save_model
 from luthier.models.source import ModelSource, resolve_source
 from luthier.recipes.card import Kind, card
 from luthier.recipes.choices import DTYPES, choose_dtype, this_machine
-from luthier.recipes.inputs import make_renderer
+from luthier.recipes.inputs import context_length, make_renderer
 from luthier.recipes.opening import quantisation_of, rendering_of, training_of
-from luthier.recipes.prepare import context_length
 from luthier.recipes.result import write_text_side
 from luthier.runs import RunDirectory
 

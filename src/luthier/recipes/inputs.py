@@ -82,6 +82,16 @@ def make_renderer(
     return renderer, notice
 
 
+def context_length(config: dict[str, object]) -> int | None:
+    """Positions that the model was built for."""
+    text = config.get("text_config", config)
+    assert isinstance(text, dict)
+    for name in ("max_position_embeddings", "n_positions", "seq_length"):
+        if isinstance(value := text.get(name), int):
+            return value
+    return None
+
+
 def template_source(setting: str | None) -> str | None:
     """The Jinja text that `chat_template` means: the text itself, a file's, or a gallery family's.
 

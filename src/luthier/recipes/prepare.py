@@ -12,10 +12,11 @@ from luthier.models.source import ModelSource, resolve_source
 from luthier.planner.budget import Shape
 from luthier.recipes.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
 from luthier.recipes.context import RunContext
-from luthier.recipes.inputs import Inputs, make_inputs, make_renderer
+from luthier.recipes.inputs import Inputs, context_length, make_inputs, make_renderer
 from luthier.recipes.result import keep_start
 from luthier.recipes.saving import settings_fingerprints
-from luthier.recipes.trainee import Trainee, agree_with_start, make_trainee
+from luthier.recipes.start import agree_with_start
+from luthier.recipes.trainee import Trainee, make_trainee
 from luthier.units import format_bytes, format_count
 
 
@@ -68,16 +69,6 @@ def record_data(context: RunContext, inputs: Inputs) -> None:
     context.emit("data", **inputs.report)
     for text in inputs.notices:
         context.notice(text)
-
-
-def context_length(config: dict[str, object]) -> int | None:
-    """Positions that the model was built for."""
-    text = config.get("text_config", config)
-    assert isinstance(text, dict)
-    for name in ("max_position_embeddings", "n_positions", "seq_length"):
-        if isinstance(value := text.get(name), int):
-            return value
-    return None
 
 
 def load_trainee(context: RunContext, source: ModelSource, inputs: Inputs) -> Trainee:

@@ -1,17 +1,14 @@
 """The model of a run: its base, what of it is trained, and how a batch is scored."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
 
-from luthier.config.read import Resolved
 from luthier.config.settings import Settings
 from luthier.data.packing import PackedBatch
-from luthier.errors import ArchitectureError, SettingsError
-from luthier.models.adapter_files import load_adapter, read_adapter_config
+from luthier.errors import ArchitectureError
+from luthier.models.adapter_files import load_adapter
 from luthier.models.adapters import Adapters, attach
 from luthier.models.fuse import fuse
 from luthier.models.load import load_base
@@ -90,61 +87,6 @@ class Trainee:
         """Log-probability of each target; with a step, as in training: dropout is on."""
         assert self.scorer is not None, "ready() comes first"
         return self.scorer(batch, step=step)
-
-
-def agree_with_start(resolved: Resolved, source: ModelSource) -> Resolved:
-    """The settings with rank, alpha and targets of the adapter that training starts from, if any.
-
-    Raises:
-        SettingsError: What was given contradicts it; every contradiction in one message.
-        AdapterError: Its config cannot be read.
-    """
-    if source.adapter is None:
-        return resolved
-    settings = resolved.settings
-    if settings.method == "full":
-        raise SettingsError(
-            f"method: full and model: {settings.model}, which is an adapter",
-            why="every weight can be trained only from whole weights",
-            fix="luthier export RUN --to merged --output FOLDER, then --model FOLDER",
-        )
-    theirs = _shape_of(read_adapter_config(source.adapter))
-    given = {name: _given(settings, name, source) for name in theirs if resolved.is_given(name)}
-    clashes = [
-        f"{name}: {_said(value)}, the adapter has {_said(theirs[name])}"
-        for name, value in given.items()
-        if value != theirs[name]
-    ]
-    if clashes:
-        raise SettingsError(
-            f"model: {settings.model} is an adapter, and settings contradict it: {'; '.join(clashes)}",
-            why="training goes on with the adapter that is there, whose shape is fixed",
-            fix="leave these settings out; or begin a new adapter on the merged model: "
-            f"luthier export {settings.model} --to merged --output FOLDER, then --model FOLDER",
-        )
-    why = "that of the adapter that training starts from"
-    return resolved.fill(**{name: (value, why) for name, value in theirs.items()})
-
-
-def _shape_of(config: Mapping[str, Any]) -> dict[str, object]:
-    """The settings that an `adapter_config.json` fixes."""
-    targets, saved = config.get("target_modules") or (), config.get("modules_to_save") or ()
-    shape: dict[str, object] = {"lora_dim": config["r"], "lora_alpha": float(config["lora_alpha"])}
-    if targets:
-        names = (targets,) if isinstance(targets, str) else tuple(sorted(targets))
-        shape["lora_target_modules"] = names
-    return shape | {"modules_to_save": tuple(sorted(saved))}
-
-
-def _given(settings: Settings, name: str, source: ModelSource) -> object:
-    value = getattr(settings, name)
-    if value == ("all-linear",):
-        value = source.family.all_linear_targets
-    return tuple(sorted(value)) if isinstance(value, tuple | list) else value
-
-
-def _said(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
 
 
 def make_trainee(

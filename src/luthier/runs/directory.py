@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from luthier.durable import append_line, clean_stale, make_folders, write_atomic
-from luthier.errors import RunError, RunExistsError, RunNotFoundError, SettingsError
+from luthier.errors import (
+    RunBusyError,
+    RunError,
+    RunExistsError,
+    RunNotFoundError,
+    SettingsError,
+)
 from luthier.runs.place import RUN_MARK, check_place, home, locked, slug
 from luthier.runs.status import Status, read_status
 
 FORMAT = 1
 DEFAULT_PARENT = Path("runs")
+WRITTEN = (
+    "monitor.jsonl", "config.yaml", "settings.json", "plan.json", "data.json", "ledger.jsonl",
+    "launch.json", "stderr.log", "events.jsonl", RUN_MARK,
+)  # fmt: skip
+"""Files of a run that ended before its first step; the mark goes last."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +65,26 @@ class RunDirectory:
             return cls._create_new(name_parts, datasets)
         path = check_place(output_dir, datasets=datasets)
         if (path / RUN_MARK).exists():
-            return cls(path)._continue(resume)
-        if path.is_dir() and any(not name.startswith(".") for name in os.listdir(path)):
-            raise RunExistsError(
-                f"output_dir={str(output_dir)!r} is a folder with something else in it",
-                why="a run needs a new or empty folder"
-                + ("; there is no run here to resume" if resume else ""),
-                fix=f"--output_dir {_free_name(path)}",
-            )
-        if path.exists() and not path.is_dir():
-            raise RunExistsError(
-                f"output_dir={str(output_dir)!r} is a file",
-                why="a run is a folder, and nothing is overwritten",
-                fix=f"--output_dir {_free_name(path)}",
-            )
+            run = cls(path)
+            return run if not resume and run._begin_again() else run._continue(resume)
+        _check_empty(path, resume)
         try:
             return cls(path)._begin()
         except RunExistsError:  # another process began it just now; the lock says who works in it
             return cls(path)._continue(resume)
+
+    @classmethod
+    def check_free(cls, output_dir: str | Path, *, datasets: Sequence[Path] = ()) -> None:
+        """Whether `create` could begin a new run there; nothing is made.
+
+        Raises:
+            SettingsError: And RunExistsError, as `create`.
+        """
+        path = check_place(output_dir, datasets=datasets)
+        if not (path / RUN_MARK).exists():
+            _check_empty(path, resume=False)
+        elif not cls(path).never_trained:
+            raise cls(path)._exists()
 
     @classmethod
     def _create_new(cls, name_parts: Sequence[str], datasets: Sequence[Path]) -> "RunDirectory":
@@ -78,8 +92,13 @@ class RunDirectory:
         parent = check_place(DEFAULT_PARENT / "x", datasets=datasets).parent
         make_folders(parent)
         while True:
-            path = _free_name(parent / "-".join(parts), first="")
-            with contextlib.suppress(FileExistsError):  # another process took it just now
+            path = _free_name(parent / "-".join(parts), first="", never_trained=True)
+            # Another process may have taken it just now.
+            with contextlib.suppress(FileExistsError, RunBusyError):
+                if (path / RUN_MARK).exists():
+                    if cls(path)._begin_again():
+                        return cls(path)
+                    continue
                 path.mkdir()
                 return cls(path)._begin()
 
@@ -120,6 +139,30 @@ class RunDirectory:
         make_folders(self.checkpoints)
         self._register()
         return self
+
+    @property
+    def never_trained(self) -> bool:
+        """Whether this run ended before its first step: there is nothing in it to lose."""
+        try:
+            saved = self.result.exists() or any(self.checkpoints.iterdir())
+        except FileNotFoundError:
+            saved = False
+        status = self.status()
+        return not saved and status.step == 0 and status.state in ("failed", "stopped")
+
+    def _begin_again(self) -> bool:
+        """Begin anew in the place of a run that never trained; False if it did."""
+        if not self.never_trained:
+            return False
+        with self.lock():
+            if not self.never_trained:  # another process has begun it meanwhile
+                return False
+            for path in (self.path / "start", self.checkpoints):
+                shutil.rmtree(path, ignore_errors=True)
+            for name in WRITTEN:
+                (self.path / name).unlink(missing_ok=True)
+        self._begin()
+        return True
 
     def _continue(self, resume: bool) -> "RunDirectory":
         if not resume:
@@ -248,10 +291,33 @@ def _registered() -> list[Path]:
     return list(found)
 
 
-def _free_name(path: Path, first: str = "-2") -> Path:
-    """`path` with the first ending (nothing, -2, -3 ...) at which nothing exists."""
+def _check_empty(path: Path, resume: bool) -> None:
+    """Refuse a place that holds something which is no run."""
+    if path.is_dir() and any(not name.startswith(".") for name in os.listdir(path)):
+        raise RunExistsError(
+            f"output_dir={str(path)!r} is a folder with something else in it",
+            why="a run needs a new or empty folder"
+            + ("; there is no run here to resume" if resume else ""),
+            fix=f"--output_dir {_free_name(path)}",
+        )
+    if path.exists() and not path.is_dir():
+        raise RunExistsError(
+            f"output_dir={str(path)!r} is a file",
+            why="a run is a folder, and nothing is overwritten",
+            fix=f"--output_dir {_free_name(path)}",
+        )
+
+
+def _free_name(path: Path, first: str = "-2", *, never_trained: bool = False) -> Path:
+    """`path` with the first ending (nothing, -2, -3 ...) at which nothing exists.
+
+    Args:
+        never_trained: A run that ended before its first step counts as nothing.
+    """
     ending, number = first, 2
     while os.path.lexists(found := path.with_name(path.name + ending)):
+        if never_trained and (found / RUN_MARK).exists() and RunDirectory(found).never_trained:
+            return found
         number += bool(ending)
         ending = f"-{number}"
     return found

@@ -1,0 +1,95 @@
+"""The config of an adapter in PEFT's format, read and checked without loading a model or torch.
+
+Source: https://github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md (0.21).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import AdapterError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MAX_RANK = 65_536
+
+# Fields that do not change what the tensors mean, or whose meaning is taken from the tensors.
+_NEUTRAL = {
+    "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "peft_type", "peft_version",
+    "task_type", "fan_in_fan_out", "lora_dropout", "modules_to_save", "r", "lora_alpha", "rank_pattern",
+    "alpha_pattern", "target_modules", "exclude_modules", "use_rslora", "layers_to_transform",
+    "layers_pattern", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
+    "ensure_weight_tying", "runtime_config",
+}  # fmt: skip
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """The content of an adapter's config, checked for what luthier can apply.
+
+    Raises:
+        AdapterError: It is missing, not JSON, lacks rank or alpha, or is of another kind.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise refused(folder, f"{CONFIG} is missing") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise refused(folder, f"{CONFIG} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise refused(folder, f"{CONFIG} is not a JSON object")
+    problems = []
+    if config.get("peft_type") != "LORA":
+        problems.append(f"it is of kind {config.get('peft_type')!r}, luthier applies 'LORA'")
+    rank = config.get("r")
+    if type(rank) is not int or not 1 <= rank <= MAX_RANK:
+        problems.append(f"r is {rank!r}, 1 to {MAX_RANK:,} is possible")
+    alpha = config.get("lora_alpha")
+    if (
+        isinstance(alpha, bool)
+        or not isinstance(alpha, int | float)
+        or not 0 < alpha < float("inf")
+    ):
+        problems.append(f"lora_alpha is {alpha!r}, a number above 0 is needed")
+    problems += _bad_patterns(config)
+    start = config.get("init_lora_weights", True)
+    if start not in _PLAIN_STARTS:
+        problems.append(f"init_lora_weights is {start!r}, which changes the base's own weights")
+    for name, value in config.items():
+        plain = name in _NEUTRAL or name in {"init_lora_weights"} or not value
+        if not plain and (name, value) != ("bias", "none"):
+            problems.append(f"{name} is {value!r}; luthier applies plain and rank-stabilised LoRA")
+    if problems:
+        raise refused(folder, "; ".join(problems))
+    return config
+
+
+def refused(folder: Path, why: str) -> AdapterError:
+    """The error for a folder whose adapter cannot be used."""
+    return AdapterError(
+        f"{folder} holds no adapter that can be applied",
+        why=why,
+        fix="give the folder of a LoRA adapter saved by luthier or PEFT, or merge it where it was made",
+    )
+
+
+def _bad_patterns(config: Mapping[str, Any]) -> list[str]:
+    """Expressions of the file that are no expressions, or could take for ever to match."""
+    bad = []
+    for field in ("rank_pattern", "alpha_pattern"):
+        patterns = config.get(field) or {}
+        if not isinstance(patterns, Mapping):
+            bad.append(f"{field} is not an object")
+            continue
+        for key, value in patterns.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            try:
+                re.compile(key)
+                usable = len(key) <= 200 and len(re.findall(r"[*+{]", key)) <= 2
+            except re.error:
+                usable = False
+            if not usable or not number or not 0 < value < MAX_RANK:
+                bad.append(f"{field} has the entry {key[:60]!r}: {value!r}")
+    return bad
