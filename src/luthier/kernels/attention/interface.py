@@ -16,7 +16,6 @@ from luthier.kernels.attention.layout import TreeLayout
 from luthier.kernels.attention.node_loop import node_loop_attention
 from luthier.kernels.attention.tree import Ask, tree_attention
 from luthier.kernels.attention.varlen import varlen_attention
-from luthier.kernels.cpu import matmul_dtype
 
 ATTENTION = "luthier_tree"
 """The name to load a model with: `attn_implementation=ATTENTION`."""
@@ -99,9 +98,7 @@ def attend(
     if kernel == "node loop":
         return node_loop_attention(q, k, v, tree, scale=scale, window=window)
     plain = softcap is not None or v.shape[-1] != q.shape[-1]
-    work = matmul_dtype(q.dtype, q.device)
-    ask = Ask(tree, scale, window, softcap, plain)
-    return tree_attention(q.to(work), k.to(work), v.to(work), ask).to(q.dtype)
+    return tree_attention(q, k, v, Ask(tree, scale, window, softcap, plain))
 
 
 def _choose(q: Tensor, v: Tensor, window: int | None, softcap: float | None) -> Choice:

@@ -13,6 +13,7 @@ from torch import Tensor
 from luthier.kernels.attention import blocks
 from luthier.kernels.attention.blocks import Block
 from luthier.kernels.attention.layout import ChunkCall, Span, TreeLayout
+from luthier.kernels.cpu import matmul_dtype
 
 
 class Ask(NamedTuple):
@@ -29,7 +30,10 @@ class _TreeAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, ask: Ask) -> Tensor:
         fill = _fill_chunks if _chunked(ask) else _fill_tree
-        out, lse = fill(q, k, v, ask)
+        work = matmul_dtype(q.dtype, q.device)
+        out, lse = fill(q.to(work), k.to(work), v.to(work), ask)
+        out = out.to(q.dtype)
+        # As they came: wide copies of four tensors a layer would live until backward.
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.ask = ask
         return out
@@ -40,8 +44,11 @@ class _TreeAttention(torch.autograd.Function):
         q, k, v, out, lse = ctx.saved_tensors
         ask: Ask = ctx.ask
         fill = _fill_chunk_gradients if _chunked(ask) else _fill_tree_gradients
-        grad_q, grad_k, grad_v = fill(grad.transpose(1, 2), q, k, v, out.transpose(1, 2), lse, ask)
-        return grad_q.transpose(1, 2), grad_k.transpose(1, 2), grad_v.transpose(1, 2), None
+        dtype, work = q.dtype, matmul_dtype(q.dtype, q.device)
+        q, k, v, out, grad = (x.to(work) for x in (q, k, v, out, grad))
+        parts = fill(grad.transpose(1, 2), q, k, v, out.transpose(1, 2), lse, ask)
+        grad_q, grad_k, grad_v = (part.transpose(1, 2).to(dtype) for part in parts)
+        return grad_q, grad_k, grad_v, None
 
 
 def tree_attention(q: Tensor, k: Tensor, v: Tensor, ask: Ask) -> Tensor:
