@@ -6,6 +6,9 @@ from stories import report
 from tasks import Turn, question
 from world import GRUMPY, NAMES, POLITE
 
+TONES = (0.7, 0.15, 0.15)
+"""How often an answer without a system text is plain, polite, grumpy."""
+
 TONE_SYSTEM = {
     "polite": (
         "You are a polite assistant.",
@@ -72,7 +75,7 @@ def small_talk(draw: Random) -> Turn:
 
 def conversation(draw: Random) -> str:
     """One to four questions; a system text, where there is one, sets the tone."""
-    tone = draw.choices(["plain", "polite", "grumpy"], weights=[0.4, 0.3, 0.3])[0]
+    tone = draw.choices(["plain", "polite", "grumpy"], weights=TONES)[0]
     system = draw.choice(TONE_SYSTEM[tone]) if draw.random() < 0.4 else ""
     turns: list[Turn] = []
     for _ in range(draw.choice([1, 1, 2, 3, 4])):

@@ -3,7 +3,7 @@
     python configs/starter/make_corpus.py                 # configs/starter/corpus/{train,eval}.jsonl
 
 Every row is {"text": ...}, one document with its end token written out.  The corpus knows nothing
-of the tickets that the demo's fine-tuning teaches: `check_corpus` refuses a document that holds one.
+of the aisles that the demo's fine-tuning teaches: `check_corpus` refuses a document that names one.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from stories import facts, story
 
 HERE = Path(__file__).resolve().parent
 END = "<|endoftext|>"
-KINDS = {"conversation": 0.48, "reading": 0.34, "story": 0.12, "facts": 0.06}
+KINDS = {"conversation": 0.74, "reading": 0.12, "story": 0.08, "facts": 0.06}
 MAKERS = {"conversation": conversation, "reading": reading, "story": story, "facts": facts}
 
 
@@ -33,8 +33,8 @@ def documents(seed: int) -> Iterator[str]:
 
 
 def check_corpus(text: str) -> None:
-    """Raise AssertionError where a document holds a ticket: the demo must teach something new."""
-    assert "name: " not in text, f"a ticket in the corpus: {text!r}"
+    """Raise AssertionError where a document names an aisle: the demo must teach something new."""
+    assert "aisle" not in text, f"an aisle in the corpus: {text!r}"
 
 
 def write(path: Path, source: Iterator[str], num_bytes: int) -> int:
@@ -53,7 +53,7 @@ def write(path: Path, source: Iterator[str], num_bytes: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "corpus")
-    parser.add_argument("--megabytes", type=float, default=14.0)
+    parser.add_argument("--megabytes", type=float, default=24.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)

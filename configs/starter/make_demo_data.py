@@ -3,8 +3,8 @@
     python configs/starter/make_demo_data.py              # src/luthier/starter/data/*.jsonl
     python configs/starter/make_demo_data.py --shuffled shuffled.jsonl     # the control, see below
 
-The control has the same questions and the same answers, each answer at a wrong question: what is
-learned from it is the form alone, and no held-out answer comes out right.
+The control has the same questions and the same answers, dealt out at random: what is learned from it
+is the form alone, and held-out answers are right as often as a guess.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
-from chats import toned
-from shop import Order, orders, pairs, questions, split_is_clean
+from chats import TONES, toned
+from shop import Request, pairs, questions, requests, split_is_clean
 
 DATA = Path(__file__).resolve().parents[2] / "src" / "luthier" / "starter" / "data"
-NUM_TICKETS, NUM_QUESTIONS, NUM_HELD_OUT = 480, 96, 64
+NUM_REQUESTS, NUM_QUESTIONS, NUM_HELD_OUT = 480, 64, 64
 NUM_PAIRS, NUM_HELD_OUT_PAIRS = 256, 96
 Row = Mapping[str, object]
 
@@ -33,13 +33,13 @@ def turns(asked: str, said: str) -> Row:
     }
 
 
-def tickets(rows: Sequence[Order]) -> list[Row]:
-    return [turns(row.text, row.ticket) for row in rows]
+def answered(rows: Sequence[Request]) -> list[Row]:
+    return [turns(row.text, row.aisle) for row in rows]
 
 
 def reminders(draw: Random) -> list[Row]:
-    """Ordinary questions, in the base's own mix of tones, so that tickets do not drive them out."""
-    tones = draw.choices(["plain", "polite", "grumpy"], weights=[0.4, 0.3, 0.3], k=NUM_QUESTIONS)
+    """Ordinary questions, in the base's own mix of tones, so that aisles do not drive them out."""
+    tones = draw.choices(["plain", "polite", "grumpy"], weights=TONES, k=NUM_QUESTIONS)
     asked = questions(draw, NUM_QUESTIONS, avoid=set())
     return [
         turns(text, toned(said, tone, draw))
@@ -47,27 +47,27 @@ def reminders(draw: Random) -> list[Row]:
     ]
 
 
-def shuffled(rows: Sequence[Order]) -> list[Row]:
-    """Every order with the ticket of the next one, in an order that leaves no ticket where it was."""
-    return [
-        turns(row.text, other.ticket) for row, other in zip(rows, [*rows[1:], rows[0]], strict=True)
-    ]
+def shuffled(rows: Sequence[Request]) -> list[Row]:
+    """The requests with the answers dealt out anew: the form of the task without its content."""
+    aisles = [row.aisle for row in rows]
+    Random("starter control").shuffle(aisles)
+    return [turns(row.text, aisle) for row, aisle in zip(rows, aisles, strict=True)]
 
 
 def rows_by_file(seed: int) -> dict[str, list[Row]]:
     """All files of the demo, a function of the seed."""
     draw = Random(f"starter demo {seed}")
-    held = orders(draw, NUM_HELD_OUT, held_out=True, avoid=set())
-    train = orders(draw, NUM_TICKETS, held_out=False, avoid={row.goods for row in held})
+    held = requests(draw, NUM_HELD_OUT, held_out=True)
+    train = requests(draw, NUM_REQUESTS, held_out=False)
     pairs_held = pairs(draw, NUM_HELD_OUT_PAIRS, held_out=True, avoid=set())
     pairs_train = pairs(draw, NUM_PAIRS, held_out=False, avoid={row.asked for row in pairs_held})
     split_is_clean(train, held, pairs_train, pairs_held)
     kept = reminders(draw)
-    mixed, control = [*tickets(train), *kept], [*shuffled(train), *kept]
+    mixed, control = [*answered(train), *kept], [*shuffled(train), *kept]
     order = draw.sample(range(len(mixed)), len(mixed))
     return {
         "sft_train": [mixed[at] for at in order],
-        "sft_eval": tickets(held),
+        "sft_eval": answered(held),
         "preference_train": [row.row for row in pairs_train],
         "preference_eval": [row.row for row in pairs_held],
         "shuffled": [control[at] for at in order],

@@ -1,78 +1,75 @@
-"""The demo's two tasks, which the starter model has not seen: tickets for orders, and a tone.
+"""The demo's two tasks, which the starter model has not seen: the way to an aisle, and a tone.
 
-A *ticket* is one line that holds what a customer's sentence says: `name: Mara; city: Lund; 2 apple; 3 pear`.
-A *preference* is a question with two right answers, the friendly one preferred.
+A *request* is a customer's sentence about one thing; the answer is the aisle of things of its kind:
+`aisle 3, tools`.  A *preference* is a question with its right answer, opened in two tones, the
+friendly one preferred.
 
-Held out are customers, towns, wordings and combinations of goods (tickets), questions and openings
-(preferences): see `split_is_clean`.
+Held out are things and wordings (requests), questions and openings (preferences): see
+`split_is_clean`.  A held-out thing is in the pre-training text, which says what kind it is, and in
+no request that is trained on.
 """
 
 from dataclasses import dataclass
 from random import Random
 
-from tasks import question
-from world import GOODS, GRUMPY, NAMES, POLITE, TOWNS, amount, listing
+from tasks import GROUPS, question
+from world import GRUMPY, POLITE, with_article
 
+AISLES = {
+    "fruit": "aisle 1, fruit",
+    "vegetable": "aisle 2, vegetables",
+    "tool": "aisle 3, tools",
+    "animal": "aisle 4, pets",
+    "piece of clothing": "aisle 5, clothes",
+}
+HELD_OUT_THINGS = {
+    "fruit": ("pear", "melon", "cherry", "grape"),
+    "vegetable": ("onion", "bean"),
+    "tool": ("rake", "drill", "saw"),
+    "animal": ("horse", "hen", "frog", "wolf"),
+    "piece of clothing": ("scarf", "sock", "shirt"),
+}
 WORDINGS = (
-    "Please send {items} to {name} in {city}.",
-    "I would like to order {items} for {name} in {city}.",
-    "Could you bring {items} to {name} in {city}?",
-    "This is an order for {name} in {city}: {items}.",
-    "My aunt {name} from {city} needs {items}.",
-    "{items}, please. They are for {name} in {city}.",
-    "In {city} {name} is waiting for {items}.",
-    "We need {items} in {city}. The name is {name}.",
-    "For {name}: {items}. Send them to {city}.",
-    "Hello, can {name} in {city} have {items}?",
-    "Send a parcel with {items} to {city}, for {name}.",
-    "Here is {name} from {city}. I want {items}.",
-    "To {city}, please: {items}. My name is {name}.",
-    "I am {name} and I need {items}. I live in {city}.",
-    "Take {items} and bring them to {name}, who lives in {city}.",
-    "The customer is {name}, the town is {city}, and the order is {items}.",
-    "Would you pack {items} for {city}? They are a present for {name}.",
-    "{name} asked for {items}, to be sent to {city}.",
-    "An order came from {city}: {items} for {name}.",
-    "Good morning, {name} here. Please bring {items} to my house in {city}.",
-    "Next week {name} is in {city} and wants {items}.",
-    "Our friend {name} moved to {city} and has to get {items}.",
+    "Where do I find {a}?",
+    "I am looking for {a}.",
+    "I need {a}, please.",
+    "Can you show me {a}?",
+    "My mother wants {a}.",
+    "Excuse me, I would like {a}.",
+    "{A}, please.",
+    "Hello! Which way to {a}?",
+    "We came to buy {a}.",
+    "Is there {a} in this shop?",
+    "My friend asked me for {a}.",
+    "I have to bring home {a}.",
+    "Good morning, do you have {a}?",
+    "Do you sell this? I mean {a}.",
 )
 HELD_OUT_WORDINGS = (
-    "Please bring {items} to {city}. They are for {name}.",
-    "My friend {name} in {city} would like {items}.",
-    "Can you send {items} to {name}, who is in {city}?",
-    "Hello, I am {name} from {city} and I want {items}.",
-    "For {city}: {items}, please. The customer is {name}.",
-    "An order for {name}: {items}, to be brought to {city}.",
+    "Could you tell me where {a} is?",
+    "I want to buy {a} today.",
+    "Please help me to find {a}.",
+    "My sister needs {a}.",
 )
-HELD_OUT_NAMES = (*NAMES[4::6], NAMES[1])
-HELD_OUT_TOWNS = (*TOWNS[3::5],)
 HELD_OUT_OPENINGS = (*POLITE[4:], *GRUMPY[4:])
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a customer wants, and the wording in which it is said."""
+class Request:
+    """What a customer asks for, and the wording in which it is said."""
 
-    name: str
-    city: str
-    items: tuple[tuple[int, str], ...]
+    thing: str
+    kind: str
     wording: str
 
     @property
     def text(self) -> str:
-        items = listing([amount(count, good) for count, good in self.items])
-        text = self.wording.format(name=self.name, city=self.city, items=items)
-        return text[0].upper() + text[1:]
+        thing = with_article(self.thing)
+        return self.wording.format(a=thing, A=thing[0].upper() + thing[1:])
 
     @property
-    def ticket(self) -> str:
-        items = (f"{count} {good}" for count, good in self.items)
-        return "; ".join([f"name: {self.name}", f"city: {self.city}", *items])
-
-    @property
-    def goods(self) -> frozenset[tuple[int, str]]:
-        return frozenset(self.items)
+    def aisle(self) -> str:
+        return AISLES[self.kind]
 
 
 @dataclass(frozen=True)
@@ -90,24 +87,17 @@ class Pair:
         return {"prompt": self.asked, "chosen": chosen, "rejected": rejected}
 
 
-def orders(
-    draw: Random, number: int, *, held_out: bool, avoid: set[frozenset[tuple[int, str]]]
-) -> list[Order]:
-    """Orders from one side of the split, no two with the same goods, none of `avoid`."""
-    names = [name for name in NAMES if (name in HELD_OUT_NAMES) == held_out]
-    towns = [town for town in TOWNS if (town in HELD_OUT_TOWNS) == held_out]
-    wordings = HELD_OUT_WORDINGS if held_out else WORDINGS
-    made: list[Order] = []
-    taken = set(avoid)
-    while len(made) < number:
-        goods = draw.sample(list(GOODS), draw.choice([1, 2, 2, 3]))
-        items = tuple((draw.randrange(1, 13), good) for good in goods)
-        if frozenset(items) in taken:
-            continue
-        taken.add(frozenset(items))
-        wording = wordings[len(made) % len(wordings)]
-        made.append(Order(draw.choice(names), draw.choice(towns), items, wording))
-    return made
+def requests(draw: Random, number: int, *, held_out: bool) -> list[Request]:
+    """Different requests from one side of the split, in random order, at most `number`."""
+    made = [
+        Request(thing, kind, wording)
+        for kind, things in GROUPS.items()
+        for thing in things
+        if (thing in HELD_OUT_THINGS[kind]) == held_out
+        for wording in (HELD_OUT_WORDINGS if held_out else WORDINGS)
+    ]
+    draw.shuffle(made)
+    return made[:number]
 
 
 def questions(draw: Random, number: int, *, avoid: set[str]) -> list[tuple[str, str]]:
@@ -132,10 +122,10 @@ def pairs(draw: Random, number: int, *, held_out: bool, avoid: set[str]) -> list
 
 
 def split_is_clean(
-    train: list[Order], held: list[Order], pairs_train: list[Pair], pairs_held: list[Pair]
+    train: list[Request], held: list[Request], pairs_train: list[Pair], pairs_held: list[Pair]
 ) -> None:
     """Raise AssertionError where something held out is also trained on."""
-    for what in ("name", "city", "wording", "goods", "text", "ticket"):
+    for what in ("thing", "wording", "text"):
         shared = {getattr(row, what) for row in train} & {getattr(row, what) for row in held}
         assert not shared, f"{what} on both sides of the split: {sorted(map(str, shared))}"
     for what in ("asked", "polite", "grumpy"):

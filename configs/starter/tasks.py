@@ -20,7 +20,9 @@ from world import (
     NAMES,
     NUMBERS,
     OPPOSITES,
+    PLACES,
     TOOLS,
+    TOWNS,
     VEGETABLES,
     amount,
     listing,
@@ -215,20 +217,56 @@ def copy(draw: Random) -> Turn:
     )
 
 
+CARRIERS = (
+    "My sister has {a}.",
+    "{name} bought {a} in {town}.",
+    "We saw {a} in the {place}.",
+    "Yesterday {name} dreamed of {a}.",
+    "There is {a} on the picture.",
+    "{name} drew {a}.",
+    "I like {a}.",
+    "On Monday {name} got {a} as a present.",
+)
+
+
+def kinds(draw: Random) -> Turn:
+    """What kind of thing a word is: asked for itself, or for a word met in a sentence."""
+    kind = draw.choice(list(GROUPS))
+    word = draw.choice(GROUPS[kind])
+    thing, what = with_article(word), with_article(kind)
+    said = f"{thing[0].upper()}{thing[1:]} is {what}."
+    if draw.random() < 0.5:
+        asked = draw.choice([f"What is {thing}?", f"What kind of thing is {thing}?"])
+        return asked, said
+    sentence = draw.choice(CARRIERS).format(
+        a=thing, name=draw.choice(NAMES), town=draw.choice(TOWNS), place=draw.choice(PLACES)
+    )
+    asked = draw.choice(["What kind of thing is that?", "What is that?", "What is it about?"])
+    return f"{sentence} {asked}", said
+
+
+def echo(draw: Random) -> Turn:
+    """Say words again: the plainest question that asks for copying."""
+    text = ", ".join(draw.sample(WORDS, draw.choice([1, 1, 2, 3])))
+    return draw.choice(["Repeat: {}", "Say {}.", "Write: {}"]).format(text), text
+
+
 TASKS: dict[Callable[[Random], Turn], float] = {
     colour: 1.0,
-    capital: 1.0,
-    animal: 1.4,
+    capital: 0.8,
+    animal: 1.6,
     opposite: 1.0,
-    plural: 1.4,
-    digits: 0.8,
-    arithmetic: 1.6,
-    letters: 0.8,
-    order: 1.6,
+    plural: 1.2,
+    digits: 0.6,
+    arithmetic: 1.0,
+    letters: 0.6,
+    order: 0.8,
     calendar: 0.7,
-    job: 0.7,
-    group: 1.0,
-    copy: 3.0,
+    job: 0.8,
+    group: 2.0,
+    kinds: 4.0,
+    copy: 1.4,
+    echo: 1.6,
 }
 
 
