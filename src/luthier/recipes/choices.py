@@ -1,5 +1,6 @@
 """Every value that was left open, decided from the data and the machine, with its reason."""
 
+import os
 from dataclasses import dataclass
 
 import psutil
@@ -41,6 +42,22 @@ def this_machine(rank: int = 0) -> Machine:
         return Machine(torch.device("cuda", rank), facts.name, facts.total_memory)
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     return Machine(torch.device("cpu"), f"CPU, {cores} cores", psutil.virtual_memory().total)
+
+
+def check_devices(wanted: int) -> None:
+    """Refuse more training processes than this machine has devices for, before any is started.
+
+    Raises:
+        DeviceError: Fewer GPUs, or, without a GPU, fewer processor cores; two always may share one.
+    """
+    cuda = torch.cuda.is_available()
+    there = torch.cuda.device_count() if cuda else max(2, os.cpu_count() or 1)
+    if wanted > there:
+        raise DeviceError(
+            f"devices: {wanted} on a machine with {there} {'GPUs' if cuda else 'processor cores'}",
+            why="each training process needs one of its own",
+            fix=f"--devices {there}",
+        )
 
 
 def choose_dtype(wanted: str, machine: Machine) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from luthier.config import read
 from luthier.data.types import Conversation, Message, Origin
 from luthier.events import Event
-from luthier.inference.chat import Comparison, Sampling
+from luthier.inference.chat import Sampling
 from luthier.recipes.opening import Opened, open_model
 from luthier.recipes.train import RunResult, run
 
@@ -22,7 +22,7 @@ SFT: dict[str, Any] = {
     "method": "lora",
     "objective": "sft",
     "lora_dim": 32,
-    "learning_rate": 2e-3,
+    "learning_rate": 4e-3,
     "num_train_epochs": 4,
     "per_device_train_batch_size": 16,
     "lr_scheduler_type": "cosine",
@@ -31,8 +31,8 @@ DPO: dict[str, Any] = {
     "method": "lora",
     "objective": "dpo",
     "dpo_beta": 0.1,
-    "learning_rate": 5e-4,
-    "num_train_epochs": 2,
+    "learning_rate": 2e-4,
+    "num_train_epochs": 1,
     "per_device_train_batch_size": 8,
 }
 SHOWN = 3
@@ -126,10 +126,11 @@ def first_row(opened: Opened) -> list[tuple[str, float]]:
 def answers(run_directory: Path) -> list[SideBySide]:
     """Greedy answers of base and tuned model to every held-out question."""
     opened = open_model(str(run_directory))
-    session = opened.chat(sampling=Sampling(max_new_tokens=96))
-    found = []
-    for line in data_file("sft_eval.jsonl").read_text("utf-8").splitlines():
-        question, wanted = (m["content"] for m in json.loads(line)["messages"])
-        answer: Comparison = session.compare(question)
-        found.append(SideBySide(question, wanted, answer.base.strip(), answer.tuned.strip()))
-    return found
+    lines = data_file("sft_eval.jsonl").read_text("utf-8").splitlines()
+    rows = [[m["content"] for m in json.loads(line)["messages"]] for line in lines]
+    session = opened.chat(sampling=Sampling(max_new_tokens=32))
+    given = session.compare_each([question for question, _ in rows])
+    return [
+        SideBySide(question, wanted, answer.base.strip(), answer.tuned.strip())
+        for (question, wanted), answer in zip(rows, given, strict=True)
+    ]

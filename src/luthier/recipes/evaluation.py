@@ -18,7 +18,6 @@ from torch import Tensor
 
 from luthier.config.read import Resolved, load, load_saved
 from luthier.config.settings import Settings
-from luthier.data.load import load_samples
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import Example
@@ -32,7 +31,7 @@ from luthier.planner.budget import Shape
 from luthier.recipes.choices import DTYPES, Machine, choose_dtype, choose_for_memory, this_machine
 from luthier.recipes.context import RunContext
 from luthier.recipes.determinism import deterministic
-from luthier.recipes.inputs import context_length, make_renderer
+from luthier.recipes.inputs import context_length, load_rows, make_renderer
 from luthier.recipes.objective import Objective, PairObjective, TokenObjective
 from luthier.recipes.opening import rendering_of
 from luthier.recipes.prepare import hash_weights
@@ -82,7 +81,7 @@ def evaluate_model(
     source = resolve_source(name)
     resolved = _settings(name, source, dataset, objective)
     settings = resolved.settings
-    prepared, tokenizer_notice = _read(settings, source)
+    prepared, rendering_notices = _read(settings, source)
     machine = this_machine()
     with deterministic(machine, settings.deterministic):
         measured = _Measured(resolved, source, prepared.examples, machine)
@@ -93,7 +92,7 @@ def evaluate_model(
         {key: prepared.report["rows"][key] for key in ("read", "used", "cut", "dropped")},
         prepared.report["supervised_tokens"],
         figures,
-        [*([tokenizer_notice] if tokenizer_notice else []), *prepared.notices, *measured.notices],
+        [*rendering_notices, *prepared.notices, *measured.notices],
     )
 
 
@@ -130,24 +129,19 @@ def _settings(
     return dataclasses.replace(resolved, settings=settings)
 
 
-def _read(settings: Settings, source: ModelSource) -> tuple[Prepared, str | None]:
+def _read(settings: Settings, source: ModelSource) -> tuple[Prepared, list[str]]:
     tokenizer = Tokenizer.from_folder(source.tokenizer)
     then = rendering_of(source).get("now")
     limit = context_length(source.config) or settings.seq_length
-    renderer, notice = make_renderer(
+    rows = load_rows(settings, settings.dataset)
+    renderer, notices = make_renderer(
         settings,
         tokenizer,
         gallery_template=source.family.chat_template,
         now=datetime.fromisoformat(then) if then else datetime.now(UTC),
         seq_length=min(settings.seq_length, limit),
     )
-    loaded = load_samples(
-        settings.dataset,
-        columns=settings.columns,
-        encoding=settings.encoding,
-        objective=settings.objective,
-    )
-    return prepare(loaded, renderer, bad_rows=settings.bad_rows, role="eval"), notice
+    return prepare(rows, renderer, bad_rows=settings.bad_rows, role="eval"), notices
 
 
 def _shown(means: dict[str, float]) -> dict[str, float]:

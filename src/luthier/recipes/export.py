@@ -23,7 +23,6 @@ from torch import Tensor
 from luthier import events
 from luthier.config.read import load_saved
 from luthier.config.settings import Settings
-from luthier.data.load import load_samples
 from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import Example
 from luthier.durable import DurableFolder
@@ -36,7 +35,7 @@ from luthier.models.save import save_model
 from luthier.models.source import ModelSource, resolve_source
 from luthier.recipes.card import Kind, card
 from luthier.recipes.choices import DTYPES, choose_dtype, this_machine
-from luthier.recipes.inputs import context_length, make_renderer
+from luthier.recipes.inputs import context_length, load_rows, make_renderer
 from luthier.recipes.opening import quantisation_of, rendering_of, training_of
 from luthier.recipes.result import write_text_side
 from luthier.runs import RunDirectory
@@ -244,18 +243,18 @@ def _rendered(source: ModelSource, settings: Settings) -> Sequence[Example]:
     how = rendering_of(source)
     then = how.get("now")
     renderer, _ = make_renderer(
-        settings.model_copy(update={"chat_template": how.get("chat_template")}),
+        settings.model_copy(
+            update={
+                "chat_template": how.get("chat_template"),
+                "chat_template_kwargs": how.get("chat_template_kwargs", {}),
+            }
+        ),
         tokenizer,
         gallery_template=source.family.chat_template,
         now=datetime.fromisoformat(then) if then else datetime.now(UTC),
         seq_length=min(settings.seq_length, context_length(source.config) or settings.seq_length),
     )
-    loaded = load_samples(
-        settings.dataset,
-        columns=settings.columns,
-        encoding=settings.encoding,
-        objective=settings.objective,
-    )
+    loaded = load_rows(settings, settings.dataset)
     made = (renderer.render(sample) for sample in loaded.samples[: 4 * ROWS])
     return [one for one in made if isinstance(one, Example)]
 

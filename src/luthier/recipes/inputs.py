@@ -12,10 +12,11 @@ import numpy as np
 from luthier.config.settings import Settings
 from luthier.data.load import Loaded, load_samples
 from luthier.data.prepare import overlap, prepare
+from luthier.data.probe import thinking_kwargs
 from luthier.data.render import Renderer
 from luthier.data.template import ChatTemplate, choose_template
 from luthier.data.tokenizer import Tokenizer
-from luthier.data.types import Example, Sample
+from luthier.data.types import Conversation, Example, Message, Preference, Sample
 from luthier.durable import write_atomic
 from luthier.errors import NoRowsError, TemplateError
 from luthier.gallery import all_families
@@ -59,27 +60,58 @@ def make_renderer(
     gallery_template: str | None,
     now: datetime,
     seq_length: int,
-) -> tuple[Renderer, str | None]:
-    """The renderer that training, preview and chat share, and what has to be said about it."""
-    template, notice = None, None
-    if settings.apply_chat_template:
-        template, notice = choose_template(
+    samples: Sequence[Sample] = (),
+) -> tuple[Renderer, list[str]]:
+    """The renderer that training, preview and chat share, and what has to be said about it.
+
+    Args:
+        samples: What will be rendered; where none of it thinks, neither does the prompt of a
+            template that can be told so.
+    """
+
+    def make(kwargs: dict[str, Any]) -> tuple[Renderer, str | None]:
+        template, notice = None, None
+        if settings.apply_chat_template:
+            template, notice = choose_template(
+                tokenizer,
+                setting=template_source(settings.chat_template),
+                gallery_template=gallery_template,
+                now=now,
+                kwargs=kwargs,
+            )
+        renderer = Renderer(
             tokenizer,
-            setting=template_source(settings.chat_template),
-            gallery_template=gallery_template,
-            now=now,
-            kwargs=settings.chat_template_kwargs,
+            template,
+            objective=settings.objective,
+            train_on=settings.train_on,
+            system_prompt=settings.system_prompt,
+            seq_length=seq_length,
+            truncation=settings.truncation,
         )
-    renderer = Renderer(
-        tokenizer,
-        template,
-        objective=settings.objective,
-        train_on=settings.train_on,
-        system_prompt=settings.system_prompt,
-        seq_length=seq_length,
-        truncation=settings.truncation,
-    )
-    return renderer, notice
+        return renderer, notice
+
+    given = settings.chat_template_kwargs
+    renderer, notice = make(given)
+    notices = [notice] if notice else []
+    if renderer.facts is not None and samples:
+        kwargs = thinking_kwargs(renderer.facts, given, [thought_of(s) for s in samples])
+        if kwargs != given:
+            renderer, _ = make(kwargs)
+            notices.append("no answer of the data thinks: enable_thinking: false is used")
+    return renderer, notices
+
+
+def thought_of(sample: Sample) -> str | None:
+    """Reasoning in any answer of a sample, in a field of its own or written out."""
+    messages: Sequence[Message] = ()
+    if isinstance(sample, Conversation):
+        messages = sample.messages
+    elif isinstance(sample, Preference):
+        messages = (*sample.prompt, *sample.chosen, *sample.rejected)
+    for message in messages:
+        if message.role == "assistant" and (message.reasoning or "<think>" in message.content):
+            return message.reasoning or message.content
+    return None
 
 
 def context_length(config: dict[str, object]) -> int | None:
@@ -114,21 +146,20 @@ def template_source(setting: str | None) -> str | None:
 
 
 def make_inputs(
-    settings: Settings,
-    renderer: Renderer,
-    tokenizer: Tokenizer,
-    template: ChatTemplate | None,
+    settings: Settings, renderer: Renderer, tokenizer: Tokenizer, rows: Loaded
 ) -> Inputs:
-    """Read and render all data of the run.
+    """Render all data of the run.
+
+    Args:
+        rows: What `load_rows` read of `dataset`.
 
     Raises:
         DataError: And its kinds, each naming files, lines and reasons.
     """
-    rows = _load(settings, settings.dataset)
     train = prepare(rows, renderer, bad_rows=settings.bad_rows, role="train")
     inputs = Inputs(
         tokenizer,
-        template,
+        renderer.template,
         train.examples,
         [],
         {"train": train.report},
@@ -137,7 +168,7 @@ def make_inputs(
         {"data": train.fingerprint},
     )
     if settings.eval_dataset:
-        held_rows = _load(settings, settings.eval_dataset)
+        held_rows = load_rows(settings, settings.eval_dataset)
         held_out = prepare(held_rows, renderer, bad_rows=settings.bad_rows, role="eval")
         inputs.held_out = held_out.examples
         inputs.report["eval"] = held_out.report
@@ -158,7 +189,8 @@ def make_inputs(
     return inputs
 
 
-def _load(settings: Settings, files: Sequence[str]) -> Loaded:
+def load_rows(settings: Settings, files: Sequence[str]) -> Loaded:
+    """The samples of some files, as the settings say they are to be read."""
     return load_samples(
         files,
         columns=settings.columns,
@@ -204,7 +236,7 @@ def rendering(settings: Settings, template: ChatTemplate | None, now: datetime) 
     return {
         "apply_chat_template": settings.apply_chat_template,
         "chat_template": template.source if template else None,
-        "chat_template_kwargs": settings.chat_template_kwargs,
+        "chat_template_kwargs": template.kwargs if template else {},
         "system_prompt": settings.system_prompt,
         "objective": settings.objective,
         "now": now.isoformat(),

@@ -21,6 +21,7 @@ from luthier.events import Event, from_dict
 from luthier.locks import read_owner
 
 POLL_S = 0.2
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last: the terminal is gone
 
 
 def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
@@ -70,13 +71,13 @@ def _pass_on(process: subprocess.Popen[bytes], lock: Path) -> dict[int, Any]:
     def handler(number: int, _frame: object) -> None:
         owner = read_owner(lock)
         if owner is not None and owner.alive:
-            os.kill(owner.pid, number)
+            os.kill(owner.pid, signal.SIGTERM if number == signal.SIGHUP else number)
         else:
             process.terminate()
 
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    return {number: signal.signal(number, handler) for number in _STOPS}
 
 
 def _new_events(path: Path, seen: int) -> tuple[list[Event], int]:

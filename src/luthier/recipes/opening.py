@@ -48,6 +48,7 @@ class Opened:
             system_prompt=system or None,
             sampling=sampling,
             adapters=self.adapters,
+            stop_ids=self.renderer.stop_ids,
         )
 
 

@@ -14,7 +14,7 @@ from luthier.data.read import expand
 from luthier.data.tokenizer import Tokenizer
 from luthier.models.source import ModelSource, resolve_local
 from luthier.models.weights import find_weights
-from luthier.recipes.inputs import context_length, make_inputs, make_renderer
+from luthier.recipes.inputs import context_length, load_rows, make_inputs, make_renderer
 from luthier.recipes.start import agree_with_start
 from luthier.runs import RunDirectory
 
@@ -67,11 +67,13 @@ def _not_here(name: str) -> Path:
 
 def _render(settings: Settings, source: ModelSource) -> None:
     tokenizer = Tokenizer.from_folder(source.tokenizer)
+    rows = load_rows(settings, settings.dataset)
     renderer, _ = make_renderer(
         settings,
         tokenizer,
         gallery_template=source.family.chat_template,
         now=datetime.now(UTC),
         seq_length=min(settings.seq_length, context_length(source.config) or settings.seq_length),
+        samples=rows.samples,
     )
-    make_inputs(settings, renderer, tokenizer, renderer.template)
+    make_inputs(settings, renderer, tokenizer, rows)

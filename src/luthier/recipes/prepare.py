@@ -12,7 +12,13 @@ from luthier.models.source import ModelSource, resolve_source
 from luthier.planner.budget import Shape
 from luthier.recipes.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
 from luthier.recipes.context import RunContext
-from luthier.recipes.inputs import Inputs, context_length, make_inputs, make_renderer
+from luthier.recipes.inputs import (
+    Inputs,
+    context_length,
+    load_rows,
+    make_inputs,
+    make_renderer,
+)
 from luthier.recipes.result import keep_start
 from luthier.recipes.saving import settings_fingerprints
 from luthier.recipes.start import agree_with_start
@@ -42,14 +48,16 @@ def read_data(context: RunContext, source: ModelSource) -> Inputs:
         context.notice(
             f"seq_length {settings.seq_length} is more than the model's {limit}: {limit} is used"
         )
-    renderer, notice = make_renderer(
+    rows = load_rows(settings, settings.dataset)
+    renderer, notices = make_renderer(
         settings,
         tokenizer,
         gallery_template=source.family.chat_template,
         now=context.now,
         seq_length=seq_length,
+        samples=rows.samples,
     )
-    inputs = make_inputs(settings, renderer, tokenizer, renderer.template)
+    inputs = make_inputs(settings, renderer, tokenizer, rows)
     if not inputs.train:
         record_data(context, inputs)
         raise NoRowsError(
@@ -57,8 +65,7 @@ def read_data(context: RunContext, source: ModelSource) -> Inputs:
             why="every row was dropped; data.json and ledger.jsonl say why",
             fix=f"luthier data show {settings.dataset[0]} --row 1 --model {settings.model}",
         )
-    if notice:
-        inputs.notices.insert(0, notice)
+    inputs.notices[:0] = notices
     return inputs
 
 

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from luthier.config.settings import Settings
-from luthier.data.load import Loaded, load_samples
+from luthier.data.load import Loaded
 from luthier.data.render import Piece
 from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import BadRow, Sample
 from luthier.errors import DataError
 from luthier.models.source import resolve_source
-from luthier.recipes.inputs import make_renderer
+from luthier.recipes.inputs import load_rows, make_renderer
 
 
 def preview(settings: Settings, line: int) -> dict[str, Any]:
@@ -28,18 +28,14 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
         DataError: There is no such row, or it cannot be used; the reason is in the message.
     """
     source = resolve_source(settings.model, revision=settings.revision)
-    renderer, notice = make_renderer(
+    loaded = load_rows(settings, settings.dataset)
+    renderer, notices = make_renderer(
         settings,
         Tokenizer.from_folder(source.tokenizer),
         gallery_template=source.family.chat_template,
         now=datetime.now(UTC),
         seq_length=settings.seq_length,
-    )
-    loaded = load_samples(
-        settings.dataset,
-        columns=settings.columns,
-        encoding=settings.encoding,
-        objective=settings.objective,
+        samples=loaded.samples,
     )
     sample = _row(loaded, line)
     rendered = renderer.render(sample)
@@ -51,7 +47,7 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
         "learned": _learned(rendered),
         "dropped": rendered.reason if isinstance(rendered, BadRow) else None,
         "cut": _cut(rendered),
-        "notices": [text for text in (notice, *renderer.notices) if text],
+        "notices": [*notices, *renderer.notices],
     }
 
 

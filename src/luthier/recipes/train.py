@@ -28,7 +28,7 @@ from luthier.errors import LuthierError, NonFiniteError, RankError
 from luthier.events import Event
 from luthier.models.source import ModelSource
 from luthier.recipes import plan, prepare
-from luthier.recipes.choices import this_machine
+from luthier.recipes.choices import check_devices, this_machine
 from luthier.recipes.context import RunContext
 from luthier.recipes.determinism import deterministic
 from luthier.recipes.inputs import Inputs
@@ -97,6 +97,7 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
         LuthierError: With what, why and fix; the run directory then says `failed`.
     """
     settings = resolved.settings
+    check_devices(settings.devices)
     directory = RunDirectory.create(
         settings.output_dir,
         name_parts=[settings.model, settings.dataset[0]],
