@@ -3,7 +3,7 @@
 LuthierError E000
 ├── SettingsError E100 ── ConfigFileError E101, UsageError E102, EnvironmentVariableError E103
 ├── DataError E200
-│   ├── FileAccessError E201, EncodingError E202, SyntaxProblem E203, BadRowsError E204
+│   ├── FileAccessError E201, EncodingError E202, MalformedFileError E203, BadRowsError E204
 │   ├── FormatError E205, NoRowsError E206, TooLongError E207, TemplateError E208
 │   └── TokenizerError E209, LimitError E210, NoTargetsError E211
 ├── CapacityError E300 ── OutOfMemoryError E301, DiskFullError E302, DeviceError E303
@@ -96,7 +96,7 @@ class EncodingError(DataError):
     code = "E202"
 
 
-class SyntaxProblem(DataError):
+class MalformedFileError(DataError):
     """A file is not well-formed JSON, JSONL, CSV or Parquet at the line named."""
 
     code = "E203"

@@ -22,7 +22,7 @@ from luthier.errors import (
     FileAccessError,
     LimitError,
     NoRowsError,
-    SyntaxProblem,
+    MalformedFileError,
 )
 
 USER = {"role": "user", "content": "hi"}
@@ -49,17 +49,21 @@ REFUSED = {
     "D2 blank lines": (b"\n  \n\r\n", NoRowsError, "no rows"),
     "D4 invalid JSON": (
         b"\n".join([LINE.encode()] * 6 + [b'{"messages": [,]}'] + [LINE.encode()] * 3),
-        SyntaxProblem,
+        MalformedFileError,
         r"line 7, column 15",
     ),
     "D5 truncated": (
         LINE.encode() + b"\n" + LINE.encode()[:30],
-        SyntaxProblem,
+        MalformedFileError,
         "line 2.*truncated",
     ),
-    "D5 truncated in a string": (LINE.encode() + b'\n{"text": "ab', SyntaxProblem, "truncated"),
-    "D5 truncated array": (b"[" + LINE.encode() + b",", SyntaxProblem, "truncated"),
-    "D5 array not closed": (b"[" + LINE.encode(), SyntaxProblem, "truncated"),
+    "D5 truncated in a string": (
+        LINE.encode() + b'\n{"text": "ab',
+        MalformedFileError,
+        "truncated",
+    ),
+    "D5 truncated array": (b"[" + LINE.encode() + b",", MalformedFileError, "truncated"),
+    "D5 array not closed": (b"[" + LINE.encode(), MalformedFileError, "truncated"),
     "D5 truncated character": (b'{"text": "caf\xc3', EncodingError, "line 1"),
     "D7 UTF-16": (LINE.encode("utf-16"), EncodingError, "UTF-16"),
     "D7 UTF-16 without a mark": (LINE.encode("utf-16-le"), EncodingError, "utf-16-le"),
@@ -67,22 +71,26 @@ REFUSED = {
     "D7 Latin-1": ('{"text": "caf\xe9"}'.encode("latin-1"), EncodingError, "cp1252"),
     "D7 Chinese": ('{"text": "患者三十年前"}'.encode("gb18030"), EncodingError, "gb18030"),
     "D8 invalid bytes": (LINE.encode() + b'\n{"text": "\xff"}', EncodingError, "line 2"),
-    "D8 lone surrogate": (b'{"text": "a\\ud800b"}', SyntaxProblem, "line 1: .*surrogate"),
-    "D8 in an array": (b'[{"text": "a\\udfffb"}]', SyntaxProblem, "surrogate"),
-    "D9 raw NUL": (b'{"text": "a\0b"}', SyntaxProblem, "line 1"),
-    "D12 NaN": (b'{"text": "a", "x": NaN}', SyntaxProblem, "NaN is not JSON"),
-    "D12 Infinity": (b'[{"x": -Infinity}]', SyntaxProblem, "-Infinity is not JSON"),
-    "D12 1e999": (b'{"x": 1e999}', SyntaxProblem, "1e999"),
-    "D12 long integer": (b'{"x": ' + b"9" * 5000 + b"}", SyntaxProblem, "line 1"),
-    "D13 duplicate key": (b'{"text": "a", "text": "b"}', SyntaxProblem, "'text' is given twice"),
-    "D13 nested": (b'{"messages": [{"role": "user", "role": "x"}]}', SyntaxProblem, "'role'"),
+    "D8 lone surrogate": (b'{"text": "a\\ud800b"}', MalformedFileError, "line 1: .*surrogate"),
+    "D8 in an array": (b'[{"text": "a\\udfffb"}]', MalformedFileError, "surrogate"),
+    "D9 raw NUL": (b'{"text": "a\0b"}', MalformedFileError, "line 1"),
+    "D12 NaN": (b'{"text": "a", "x": NaN}', MalformedFileError, "NaN is not JSON"),
+    "D12 Infinity": (b'[{"x": -Infinity}]', MalformedFileError, "-Infinity is not JSON"),
+    "D12 1e999": (b'{"x": 1e999}', MalformedFileError, "1e999"),
+    "D12 long integer": (b'{"x": ' + b"9" * 5000 + b"}", MalformedFileError, "line 1"),
+    "D13 duplicate key": (
+        b'{"text": "a", "text": "b"}',
+        MalformedFileError,
+        "'text' is given twice",
+    ),
+    "D13 nested": (b'{"messages": [{"role": "user", "role": "x"}]}', MalformedFileError, "'role'"),
     "D14 depth": (b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", LimitError, "nested"),
     "D14 depth in an array": (b"[" * 100_000 + b"]" * 100_000, LimitError, "nested"),
     "D14 just too deep": (b'{"x": ' + b"[" * 201 + b"]" * 201 + b"}", LimitError, "200"),
-    "two values": (b'{\n"a": 1\n}\n{\n"a": 2\n}', SyntaxProblem, "second JSON value"),
-    "after the array": (b'[{"text": "a"}] x', SyntaxProblem, "after the end of the array"),
-    "no comma": (b'[{"text": "a"} {"text": "b"}]', SyntaxProblem, "missing"),
-    "trailing comma": (b'[{"text": "a"},]', SyntaxProblem, "column 16"),
+    "two values": (b'{\n"a": 1\n}\n{\n"a": 2\n}', MalformedFileError, "second JSON value"),
+    "after the array": (b'[{"text": "a"}] x', MalformedFileError, "after the end of the array"),
+    "no comma": (b'[{"text": "a"} {"text": "b"}]', MalformedFileError, "missing"),
+    "trailing comma": (b'[{"text": "a"},]', MalformedFileError, "column 16"),
 }
 
 
@@ -97,7 +105,7 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, case: str) -> Non
 
 def test_every_bad_line_of_a_file_is_named_at_once(tmp_path: Path) -> None:
     lines = [LINE, "{", LINE, '{"a": NaN}', LINE, "nonsense", LINE]
-    with pytest.raises(SyntaxProblem) as refused:
+    with pytest.raises(MalformedFileError) as refused:
         list(read_rows(write(tmp_path, "\n".join(lines))))
     assert [n for n in range(1, 8) if f"line {n}" in str(refused.value)] == [2, 4, 6]
 
@@ -147,12 +155,12 @@ def test_a_huge_line_is_refused_in_bounded_memory(tmp_path: Path) -> None:
 CSV = {
     "ragged": (
         b"prompt,completion\na,b\nc\nd,e,f\n",
-        SyntaxProblem,
+        MalformedFileError,
         "line 3: 1 cells.*header has 2",
     ),
-    "open quote": (b'prompt,completion\n"a,b\n', SyntaxProblem, "line 2: .*never closed"),
-    "column twice": (b"prompt,prompt\na,b\n", SyntaxProblem, "'prompt' is there twice"),
-    "NUL": (b"prompt,completion\na,b\0\n", SyntaxProblem, "NUL"),
+    "open quote": (b'prompt,completion\n"a,b\n', MalformedFileError, "line 2: .*never closed"),
+    "column twice": (b"prompt,prompt\na,b\n", MalformedFileError, "'prompt' is there twice"),
+    "NUL": (b"prompt,completion\na,b\0\n", MalformedFileError, "NUL"),
     "empty": (b"", NoRowsError, "no rows"),
     "header only": (b"prompt,completion\n", NoRowsError, "no rows"),
 }
@@ -183,10 +191,10 @@ def test_gzip_bombs_and_wrong_endings_are_refused(tmp_path: Path) -> None:
         (bomb, "a.jsonl.gz", LimitError, "grows"),
         (gzip.compress(gzip.compress(LINE.encode())), "b.jsonl.gz", FileAccessError, "is gzip"),
         (gzip.compress(LINE.encode()), "c.jsonl", FileAccessError, "it is gzip"),
-        (gzip.compress(LINE.encode())[:-12], "d.jsonl.gz", SyntaxProblem, "truncated|sound"),
+        (gzip.compress(LINE.encode())[:-12], "d.jsonl.gz", MalformedFileError, "truncated|sound"),
         (b"PK\x03\x04rest", "e.jsonl", FileAccessError, "zip archive"),
         (b"PAR1rest", "f.json", FileAccessError, "Parquet"),
-        (b"plain", "g.jsonl.gz", SyntaxProblem, "not a sound gzip"),
+        (b"plain", "g.jsonl.gz", MalformedFileError, "not a sound gzip"),
         (b"x", "h.xlsx", FileAccessError, "ending"),
     ]
     for content, name, kind, fragment in cases:

@@ -12,7 +12,7 @@ import pytest
 
 from luthier.data.load import Loaded, load_samples
 from luthier.data.types import Conversation
-from luthier.errors import FormatError, SyntaxProblem
+from luthier.errors import FormatError, MalformedFileError
 
 USER = {"role": "user", "content": "hi"}
 GOOD = {"messages": [USER, {"role": "assistant", "content": "hello"}]}
@@ -142,7 +142,7 @@ def test_a_bad_row_is_named_with_its_reason(tmp_path: Path, case: str) -> None:
 
 def test_weights_that_are_not_numbers_never_reach_a_row(tmp_path: Path) -> None:
     """D42, NaN: refused by the reader already."""
-    with pytest.raises(SyntaxProblem, match="NaN"):
+    with pytest.raises(MalformedFileError, match="NaN"):
         load_row(tmp_path, turns(USER, assistant(weight=float("nan"))))
 
 

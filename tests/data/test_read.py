@@ -20,7 +20,7 @@ from luthier.errors import (
     EncodingError,
     FileAccessError,
     MissingExtraError,
-    SyntaxProblem,
+    MalformedFileError,
 )
 
 ROWS = [{"prompt": "Größe? 患者 👩‍👧", "completion": f"answer {n}"} for n in range(5)]
@@ -247,5 +247,5 @@ def test_reading_stops_at_the_first_error_of_a_csv(tmp_path: Path) -> None:
     path.write_text('a,b\n1,2\n"open')
     reader = read_rows(path)
     assert next(reader).origin.line == 2
-    with pytest.raises(SyntaxProblem, match="line 3"):
+    with pytest.raises(MalformedFileError, match="line 3"):
         next(reader)

@@ -13,7 +13,13 @@ import zlib
 from pathlib import Path
 from typing import IO, TextIO
 
-from luthier.errors import EncodingError, FileAccessError, LimitError, LuthierError, SyntaxProblem
+from luthier.errors import (
+    EncodingError,
+    FileAccessError,
+    LimitError,
+    LuthierError,
+    MalformedFileError,
+)
 from luthier.units import GIB, MIB, format_bytes
 
 MAX_LINE_CHARS = 32 * MIB
@@ -105,13 +111,13 @@ class _BoundedGzip(io.RawIOBase):
         try:
             chunk = self._plain.read(min(len(buffer), MIB))
         except EOFError as error:
-            raise SyntaxProblem(
+            raise MalformedFileError(
                 f"{self._path} ends in the middle of its gzip stream",
                 why="the file looks truncated",
                 fix="copy or download it again; gzip -t FILE checks it",
             ) from error
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise SyntaxProblem(
+            raise MalformedFileError(
                 f"{self._path} is not a sound gzip file: {error}", fix="gzip -t FILE checks it"
             ) from error
         self._size += len(chunk)

@@ -93,7 +93,7 @@ def read_rows(path: Path | str, *, encoding: str | None = None) -> Iterator[Row 
         encoding: Of the text; None is UTF-8 with or without a byte-order mark.
 
     Raises:
-        FileAccessError, EncodingError, SyntaxProblem, LimitError, MissingExtraError: While the
+        FileAccessError, EncodingError, MalformedFileError, LimitError, MissingExtraError: While the
             rows are read, so after rows that were sound.
     """
     path = Path(path)

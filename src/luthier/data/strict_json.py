@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TextIO
 
 from luthier.data.opening import MAX_LINE_CHARS
 from luthier.data.types import BadRow, Origin, Row
-from luthier.errors import LimitError, SyntaxProblem
+from luthier.errors import LimitError, MalformedFileError
 from luthier.units import MIB
 
 MAX_DEPTH = 200
@@ -128,7 +128,7 @@ def json_rows(stream: TextIO, name: str) -> Iterator[Row | BadRow]:
     A single object that is spread over lines is one row.
 
     Raises:
-        SyntaxProblem: Not JSON; for JSON lines the first 20 bad lines together.
+        MalformedFileError: Not JSON; for JSON lines the first 20 bad lines together.
         LimitError: A line or element beyond `MAX_LINE_CHARS`, or nested too deep.
     """
     number, head = 0, ""
@@ -183,7 +183,7 @@ def _single(stream: TextIO, start: str, number: int, name: str) -> Row | BadRow:
         return _row(decode(text), Origin(name, number))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            raise SyntaxProblem(
+            raise MalformedFileError(
                 f"{name} line {number + error.lineno - 1}: a second JSON value begins",
                 why="a file is one array, or one object a line; here objects are spread over lines",
                 fix="put every object on a line of its own: jq -c . FILE > rows.jsonl",
@@ -204,9 +204,9 @@ def _problem(name: str, number: int, error: ValueError, line: str, *, last: bool
     return f"{where}: {error.msg}"
 
 
-def _syntax(problems: list[str]) -> SyntaxProblem:
+def _syntax(problems: list[str]) -> MalformedFileError:
     more = f"; also {'; '.join(problems[1:])}" if len(problems) > 1 else ""
-    return SyntaxProblem(
+    return MalformedFileError(
         problems[0],
         why=f"a data file is a JSON array, or one JSON object a line{more}",
         fix="mend the line and start again; python -m json.tool checks one object",

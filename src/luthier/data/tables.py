@@ -10,7 +10,7 @@ from luthier.data.opening import MAX_LINE_CHARS, check_file, open_text
 from luthier.data.strict_json import MAX_REPORTED, line_too_long
 from luthier.data.text_forms import form_of
 from luthier.data.types import Origin, Row
-from luthier.errors import LimitError, MissingExtraError, NoRowsError, SyntaxProblem
+from luthier.errors import LimitError, MissingExtraError, NoRowsError, MalformedFileError
 
 _PARQUET_BATCH_ROWS = 256
 
@@ -32,7 +32,7 @@ class _LimitedLines:
         if len(line) > MAX_LINE_CHARS:
             raise line_too_long(self._name, self.number)
         if "\0" in line:
-            raise SyntaxProblem(
+            raise MalformedFileError(
                 f"{self._name} line {self.number} holds a NUL byte",
                 why="text has none; the file is binary or damaged",
                 fix="look at it: file FILE",
@@ -49,7 +49,7 @@ def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
         stream: Opened with `newline=""`, so that line ends inside quotes stay as they are.
 
     Raises:
-        SyntaxProblem: A quote that is never closed, or records with more or fewer cells than the
+        MalformedFileError: A quote that is never closed, or records with more or fewer cells than the
             header; the first 20 together.
     """
     csv.field_size_limit(MAX_LINE_CHARS)  # the module's own limit, 131,072, is below real rows
@@ -78,7 +78,7 @@ def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
     except csv.Error as error:
         raise _csv_error(name, start, error) from error
     if problems:
-        raise SyntaxProblem(
+        raise MalformedFileError(
             problems[0],
             why="every record has one cell for each column"
             + (f"; also {'; '.join(problems[1:])}" if len(problems) > 1 else ""),
@@ -89,20 +89,20 @@ def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
 def _check_header(header: list[str], name: str, line: int) -> None:
     twice = [column for column in dict.fromkeys(header) if header.count(column) > 1]
     if twice:
-        raise SyntaxProblem(
+        raise MalformedFileError(
             f"{name} line {line}: the column {', '.join(map(repr, twice[:5]))} is there twice",
             why="a row is read by the names in the first line",
             fix="give every column a name of its own",
         )
 
 
-def _csv_error(name: str, line: int, error: csv.Error) -> SyntaxProblem | LimitError:
+def _csv_error(name: str, line: int, error: csv.Error) -> MalformedFileError | LimitError:
     if "field larger than field limit" in str(error):
         return line_too_long(name, line)
     reason = str(error)
     if "unexpected end of data" in reason:
         reason = "a quote is opened and never closed"
-    return SyntaxProblem(
+    return MalformedFileError(
         f"{name} line {line}: {reason}",
         why="a cell that holds commas, quotes or line ends stands in quotes, its quotes doubled",
         fix='write quotes inside a cell twice: "say ""hello"""',
@@ -170,7 +170,7 @@ def parquet_rows(path: Path, name: str) -> Iterator[Row]:
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        SyntaxProblem: The file is damaged or uses a codec that pyarrow does not know.
+        MalformedFileError: The file is damaged or uses a codec that pyarrow does not know.
     """
     check_file(path)
     try:
@@ -194,7 +194,7 @@ def parquet_rows(path: Path, name: str) -> Iterator[Row]:
         raise LimitError(f"{path} asks for more memory than there is", why=str(error)) from error
     except (arrow.lib.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SyntaxProblem(
+        raise MalformedFileError(
             f"{path} cannot be read as Parquet: {reason}",
             why="the file is damaged, cut off, or not Parquet",
             fix="copy or download it again",
