@@ -21,8 +21,8 @@ from luthier.errors import (
     EncodingError,
     FileAccessError,
     LimitError,
-    NoRowsError,
     MalformedFileError,
+    NoRowsError,
 )
 
 USER = {"role": "user", "content": "hi"}

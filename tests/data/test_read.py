@@ -19,8 +19,8 @@ from luthier.errors import (
     DataError,
     EncodingError,
     FileAccessError,
-    MissingExtraError,
     MalformedFileError,
+    MissingExtraError,
 )
 
 ROWS = [{"prompt": "Größe? 患者 👩‍👧", "completion": f"answer {n}"} for n in range(5)]

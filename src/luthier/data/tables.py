@@ -10,7 +10,7 @@ from luthier.data.opening import MAX_LINE_CHARS, check_file, open_text
 from luthier.data.strict_json import MAX_REPORTED, line_too_long
 from luthier.data.text_forms import form_of
 from luthier.data.types import Origin, Row
-from luthier.errors import LimitError, MissingExtraError, NoRowsError, MalformedFileError
+from luthier.errors import LimitError, MalformedFileError, MissingExtraError, NoRowsError
 
 _PARQUET_BATCH_ROWS = 256
 
