@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from luthier.cli.options import AsJson
+from luthier.events import Event
 
 ConfigFile = Annotated[
     Path | None, typer.Argument(help="YAML or JSON file of settings.", show_default=False)
@@ -33,5 +34,10 @@ def train(flags: dict[str, Any], config: ConfigFile = None, as_json: AsJson = Fa
     from luthier.recipes.train import run  # imports torch: only when asked to train
 
     with render.Watcher(as_json=as_json) as watcher:
-        result = run(resolved, on_event=watcher.on_event)
+
+        def show(event: Event) -> None:
+            if as_json or event.type != "failed":  # `main` reports the error itself, with its fix
+                watcher.on_event(event)
+
+        result = run(resolved, on_event=show)
     raise typer.Exit(result.exit_code)

@@ -23,6 +23,8 @@ from luthier.errors import ConfigFileError, SettingsError
 
 HIGH_LEARNING_RATE = 0.01
 PLACEHOLDERS = {"model": "placeholder", "dataset": "placeholder"}
+NEEDED = {"model": "--model starter", "dataset": "--dataset rows.jsonl"}
+"""What every run needs, with an example."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ class _Problem(NamedTuple):
     what: str
     why: str
     name: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
@@ -186,11 +189,15 @@ def _translate(
             _translate_foreign(one, translated, problems, notices)
         elif name not in Settings.model_fields:
             name = one.name if one.name.isprintable() else _shown(one.name)
-            what = f"{name} is not a setting{_nearest(name)} ({one.where})"
-            problems.append(_Problem(what, ""))
+            near = _nearest(name)
+            guess = f", did you mean {near}?" if near else ""
+            what = f"{name} is not a setting{guess} ({one.where})"
+            fix = f"--{near} {one.value}" if near and isinstance(one.value, str | int) else ""
+            problems.append(_Problem(what, "", fix=fix))
         elif name in found:
             what = f"{found[name].name} and {one.name} are both given ({one.where})"
-            problems.append(_Problem(what, f"both names mean {name}; keep one of them"))
+            why = f"both names mean {name}"
+            problems.append(_Problem(what, why, fix=f"keep {name} and leave out the other"))
         elif sentence := unused(name, one.value):
             notices.append(sentence)
         elif name != one.name:
@@ -238,7 +245,7 @@ def _compare(name: str, one: Given, other: Given, problems: list[_Problem]) -> N
 def _nearest(name: str) -> str:
     known = [*Settings.model_fields, *ALIASES, *FOREIGN]
     close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.6)
-    return f", did you mean {close[0]}?" if close else ""
+    return close[0] if close else ""
 
 
 def _settle(merged: Mapping[str, Given], problems: list[_Problem], source: str) -> Settings:
@@ -267,9 +274,13 @@ def _attempt(
             name = str(detail["loc"][0]) if detail["loc"] else ""
             message = detail["msg"].removeprefix("Value error, ")
             if not name:
-                problems += [_Problem(sentence, "") for sentence in message.splitlines()]
+                problems += [
+                    _Problem(sentence, "", fix=_fix_of_pair(sentence))
+                    for sentence in message.splitlines()
+                ]
             elif detail["type"] == "missing":
-                problems.append(_Problem(f"{name} is not given", "every run needs one", name))
+                why = "every run needs one"
+                problems.append(_Problem(f"{name} is not given", why, name, NEEDED[name]))
             else:
                 found.setdefault(name, []).append(message)
         return None, problems + [_bad_value(name, said, merged) for name, said in found.items()]
@@ -278,7 +289,22 @@ def _attempt(
 def _bad_value(name: str, messages: list[str], merged: Mapping[str, Given]) -> _Problem:
     what = f"{name}={_shown(merged[name].value)} ({merged[name].where})"
     message = " or ".join(dict.fromkeys(messages)).replace("Input should", "should")
-    return _Problem(what, message, name)
+    default = Settings.model_fields[name].get_default(call_default_factory=True)
+    plain = isinstance(default, str | int | float)
+    word = str(default).lower() if isinstance(default, bool) else default
+    return _Problem(
+        what,
+        message,
+        name,
+        f"--{name} {word}" if plain else f"leave {name} out, or give such a value",
+    )
+
+
+def _fix_of_pair(sentence: str) -> str:
+    """What helps against a contradiction, from how `rules.contradictions` words it."""
+    if "exclude each other" in sentence:
+        return "leave one of the two out"
+    return f"give it, or leave {sentence.split()[0].rstrip(':')} out"
 
 
 def _shown(value: Any) -> str:
@@ -290,7 +316,12 @@ def _shown(value: Any) -> str:
 def _refusal(problems: list[_Problem], source: str) -> SettingsError:
     fix = "luthier train --help lists every setting"
     if len(problems) == 1:
-        return SettingsError(problems[0].what, why=problems[0].why, fix=fix)
+        return SettingsError(problems[0].what, why=problems[0].why, fix=problems[0].fix or fix)
+    if all(problem.name in NEEDED and problem.fix == NEEDED[problem.name] for problem in problems):
+        what = f"{' and '.join(problem.name for problem in problems)} are not given"
+        return SettingsError(
+            what, why="every run needs both", fix=f"luthier train {' '.join(NEEDED.values())}"
+        )
     return SettingsError(
         f"{source}: {len(problems)} problems", why="; ".join(map(str, problems)), fix=fix
     )

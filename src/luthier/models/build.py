@@ -56,7 +56,8 @@ def make_config(fields: Mapping[str, Any], report: list[str]) -> PretrainedConfi
         config = AutoConfig.for_model(**fields)
     except ValueError as error:
         raise ArchitectureError(
-            f"model_type {model_type!r} is not built into transformers here: {first_line(error)}",
+            f"model_type {model_type!r} is not built into transformers here: "
+            + first_line(error).partition(" Should contain one of")[0],  # a list of hundreds
             why="luthier runs no code that comes with a model",
             fix="pip install -U transformers, or choose a known family: luthier gallery list",
         ) from error

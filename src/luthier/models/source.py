@@ -5,6 +5,7 @@ run), a run by its name, a gallery name or hub id.  An adapter brings its base w
 never fetched because an adapter names it.
 """
 
+import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -322,5 +323,16 @@ def _not_found(text: str, why: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"there is no model {text[:200]!r}",
         why=why,
-        fix=f"luthier gallery list; nearest: {', '.join(close)}",
+        fix=f"luthier gallery list; nearest: {', '.join([*_folders_like(text), *close])}",
     )
+
+
+def _folders_like(text: str) -> list[str]:
+    """Model folders that a misspelt path may have meant."""
+    wanted = Path(text).expanduser()
+    try:
+        beside = [path for path in wanted.parent.iterdir() if (path / "config.json").is_file()]
+    except OSError:  # no such folder, or not to be read
+        return []
+    close = difflib.get_close_matches(wanted.name, [path.name for path in beside], n=2, cutoff=0.6)
+    return [str(wanted.parent / name) for name in close]

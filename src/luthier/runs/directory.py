@@ -14,13 +14,14 @@ from typing import Any
 
 from luthier.durable import append_line, clean_stale, make_folders, write_atomic
 from luthier.errors import (
+    DiskFullError,
     RunBusyError,
     RunError,
     RunExistsError,
     RunNotFoundError,
     SettingsError,
 )
-from luthier.runs.place import RUN_MARK, check_place, home, locked, slug
+from luthier.runs.place import RUN_MARK, check_place, home, locked, refused, slug
 from luthier.runs.status import Status, read_status
 
 FORMAT = 1
@@ -130,7 +131,12 @@ class RunDirectory:
 
     def _begin(self) -> "RunDirectory":
         """Mark the folder as a run; of several processes at once, one gets it."""
-        make_folders(self.path)
+        try:
+            make_folders(self.path)
+        except DiskFullError:
+            raise
+        except RunError as error:
+            raise refused(str(self.path), error.what) from error
         body = {"format": FORMAT, "created": time.time()}
         try:
             write_atomic(self.path / RUN_MARK, json.dumps(body) + "\n", exclusive=True)

@@ -56,27 +56,28 @@ def check_place(given: str | Path, *, datasets: Sequence[Path] = ()) -> Path:
     """
     text = str(given)
     if problem := _problem_of_text(text):
-        raise _refused(text, problem)
+        raise refused(text, problem)
     try:
         path = Path(text).expanduser().resolve()
     except (OSError, RuntimeError) as error:
-        raise _refused(text, str(error)) from error
+        raise refused(text, str(error)) from error
     if path == Path(path.anchor):
-        raise _refused(text, "it is the root of the file system")
+        raise refused(text, "it is the root of the file system")
     if path == Path.home().resolve():
-        raise _refused(text, "it is your home directory")
+        raise refused(text, "it is your home directory")
     for dataset in datasets:
         if dataset.is_dir() and (path / "x").is_relative_to(dataset.resolve()):
-            raise _refused(text, f"it is inside {dataset}, all of which is read as data")
+            raise refused(text, f"it is inside {dataset}, all of which is read as data")
     for parent in path.parents:
         if (parent / RUN_MARK).exists():
-            raise _refused(text, f"it is inside another run, {parent}")
+            raise refused(text, f"it is inside another run, {parent}")
     if not path.exists() and (problem := _problem_of_place(path)):
-        raise _refused(text, problem)
+        raise refused(text, problem)
     return path
 
 
-def _refused(text: str, problem: str) -> SettingsError:
+def refused(text: str, problem: str) -> SettingsError:
+    """The error for an `output_dir` that cannot hold a run."""
     shown = text if len(text) <= 120 else f"{text[:100]}... ({len(text):,} characters)"
     return SettingsError(
         f"output_dir={shown!r} cannot hold a run: {problem}",
