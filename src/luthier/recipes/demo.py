@@ -31,8 +31,8 @@ DPO: dict[str, Any] = {
     "method": "lora",
     "objective": "dpo",
     "dpo_beta": 0.1,
-    "learning_rate": 2e-4,
-    "num_train_epochs": 1,
+    "learning_rate": 3e-4,
+    "num_train_epochs": 2,
     "per_device_train_batch_size": 8,
 }
 SHOWN = 3
