@@ -118,6 +118,11 @@ def trl_side(folder: Path, options: Options) -> dict[str, Any]:
         def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
+        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            if is_sft:  # it knows tokenised rows, and makes labels of the loss masks
+                return super()._prepare_dataset(dataset, *args, **kwargs)
+            return dataset
+
     arguments = {
         "output_dir": str(folder / f"trl-{os.getpid()}"),
         "per_device_train_batch_size": work.batch,

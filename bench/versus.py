@@ -6,6 +6,7 @@ seconds stand beside wall seconds, since they suffer less from it.
 """
 
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -119,12 +120,14 @@ def as_text(record: Mapping[str, Any]) -> str:
 
 def _run(folder: Path, side: Side) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).with_name("sides.py"))]
-    done = subprocess.run(
-        [*command, side.program, str(folder), json.dumps(side.options)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with TemporaryDirectory(prefix="luthier-home-") as home:  # no cached reference values
+        done = subprocess.run(
+            [*command, side.program, str(folder), json.dumps(side.options)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "LUTHIER_HOME": home},
+        )
     if done.returncode:
         raise RuntimeError(f"{side.program} {side.options} failed:\n{done.stderr[-4000:]}")
     result: dict[str, Any] = json.loads(done.stdout)
