@@ -17,6 +17,7 @@ from luthier.units import format_bytes
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 100
+_ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet")
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 EXAMPLE = "model: starter\ndataset: rows.jsonl"
 
@@ -92,7 +93,14 @@ def read_text(path: Path) -> str:
             raise ConfigFileError(
                 f"{path} is not a file",
                 why="luthier train takes one YAML or JSON file of settings",
-                fix="luthier train --model starter --dataset rows.jsonl",
+                fix=f"luthier train --model {path if path.is_dir() else 'starter'} "
+                "--dataset rows.jsonl",
+            )
+        if path.name.lower().removesuffix(".gz").endswith(_ROWS):
+            raise ConfigFileError(
+                f"{path} is a file of rows",
+                why="what stands alone behind `luthier train` is a YAML or JSON file of settings",
+                fix=f"luthier train --model starter --dataset {path}",
             )
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
