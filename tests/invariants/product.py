@@ -84,8 +84,8 @@ class Product:
         )
         return torch.from_numpy(values)
 
-    def one_step(self, reference_P2: Tensor | None = None) -> tuple[float, dict[str, Tensor]]:
-        """Loss and gradient of one optimiser step over all rows."""
+    def steps(self) -> StepSource:
+        """Optimiser steps over all rows each."""
         settings = self.context.settings
         planner = StepPlanner(
             self.examples,
@@ -95,13 +95,17 @@ class Product:
             share=settings.share_prefixes is True,
             max_sequences=self.trainee.max_sequences,
         )
-        steps = StepSource(
+        return StepSource(
             self.context, self.examples, planner, max_sequences=self.trainee.max_sequences
         )
+
+    def one_step(self, reference_P2: Tensor | None = None) -> tuple[float, dict[str, Tensor]]:
+        """Loss and gradient of one optimiser step over all rows."""
+        steps = self.steps()
         objective = (
             TokenObjective(self.trainee)
             if reference_P2 is None
-            else PairObjective(self.trainee, reference_P2, settings)
+            else PairObjective(self.trainee, reference_P2, self.context.settings)
         )
         updater = Recorder(self.trainee.trained, max_grad_norm=0.0)
         reports: list[Any] = []
@@ -114,6 +118,7 @@ class Product:
             learning_rate=lambda step: 0.0,
             on_step=lambda report: reports.append(report),
             shrink=steps.shrink,
+            ranks=self.context.ranks,
         )
         return reports[0].loss, updater.seen
 

@@ -70,8 +70,9 @@ def spell(
         learned = message["role"] == "assistant" and index >= first_learned
         ids += head + body + byte_ids("\n")
         weights += [0.0] * len(head) + [float(learned)] * len(body) + [0.0]
+    ids, weights = ids[:-1], weights[:-1]  # nothing is learned behind the last end mark
     if everything:
-        weights = [0.0] + [1.0] * (len(ids) - 2) + [0.0]  # the new line behind the last end mark
+        weights = [0.0] + [1.0] * (len(ids) - 1)
     return Spelt(ids, weights)
 
 

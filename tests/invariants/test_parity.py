@@ -18,10 +18,20 @@ GATE, LOSS_GATE = 1e-5, 2e-6
 WORST: dict[str, float] = {}
 
 
+class Folders(dict[str, Path]):
+    """A model folder for each family, made when first asked for."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+
+    def __missing__(self, family: str) -> Path:
+        self[family] = model_folder(self.base / family, family)
+        return self[family]
+
+
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    base = tmp_path_factory.mktemp("models")
-    return {family: model_folder(base / family, family) for family in FAMILIES}
+def folders(tmp_path_factory) -> Folders:
+    return Folders(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module", autouse=True)

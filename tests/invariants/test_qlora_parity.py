@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from tests.invariants import reference as ref
-from tests.invariants.product import Product, make_product, model_folder
-from tests.invariants.test_parity import copy_weights, move
+from tests.invariants.product import Product, make_product
+from tests.invariants.test_parity import Folders, copy_weights, move
 from torch import Tensor
 
 from luthier.models.quantise import QuantisedLinear
@@ -35,9 +35,8 @@ FP4 = [*_FP4, *(-value for value in _FP4)]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    base = tmp_path_factory.mktemp("models")
-    return {family: model_folder(base / family, family) for family in FAMILIES}
+def folders(tmp_path_factory) -> Folders:
+    return Folders(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module", autouse=True)

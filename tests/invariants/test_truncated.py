@@ -21,11 +21,8 @@ def row(ask: str, answer: str) -> list[dict[str, str]]:
 
 
 def shortened(messages: list[dict[str, str]]) -> ref.Spelt:
-    """The row with as many bytes taken off the start of the question as are too many.
-
-    The new line behind the last end mark is no part of a row that is learned.
-    """
-    excess = len(ref.spell(messages, everything=False).ids) - 1 - LIMIT
+    """The row with as many bytes taken off the start of the question as are too many."""
+    excess = len(ref.spell(messages, everything=False).ids) - LIMIT
     assert 0 < excess < len(ASK)  # or the answer would be cut too
     system, ask, answer = messages
     return ref.spell(
