@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,20 @@ def write_rows(path: Path, count: int, *, seed: int = 0, longest: int = 6) -> Pa
                 {"role": "assistant", "content": answer},
             ]
             file.write(json.dumps({"messages": messages}) + "\n")
+    return path
+
+
+def write_pairs(path: Path, count: int, *, seed: int = 0) -> Path:
+    """Questions with a longer and a shorter answer, of which the shorter is preferred."""
+    draw = random.Random(seed)
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(count):
+            row = {
+                "prompt": " ".join(draw.choices(WORDS[:4], k=draw.randint(1, 3))),
+                "chosen": " ".join(draw.choices(WORDS, k=draw.randint(1, 2))),
+                "rejected": " ".join(draw.choices(WORDS, k=draw.randint(3, 5))),
+            }
+            file.write(json.dumps(row) + "\n")
     return path
 
 
@@ -97,9 +111,9 @@ def assert_same_bytes(run: Path, other: Path) -> None:
     assert log(run) == log(other)
 
 
-def largest_difference(one: Path, two: Path, names: Iterable[str] = ()) -> float:
-    """Largest difference between the tensors of two folders."""
+def largest_difference(one: Path, two: Path, file: str = "") -> float:
+    """Largest difference between the tensors of two folders, or of one file of them."""
     ours, theirs = weights(one), weights(two)
     assert ours.keys() == theirs.keys()
-    chosen = list(names) or list(ours)
+    chosen = [name for name in ours if name.startswith(file)]
     return max(float(np.abs(ours[n].astype(np.float64) - theirs[n]).max()) for n in chosen)

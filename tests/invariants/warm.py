@@ -8,9 +8,9 @@ costs some milliseconds instead of seconds, and the child can be killed like any
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -37,10 +37,17 @@ class Child:
             self.status = int(self.server.answer())
         return self.status
 
+    def ended(self) -> bool:
+        """Whether it has ended, without waiting."""
+        if self.status is None and self.server.has_answer():
+            self.wait()
+        return self.status is not None
+
     def kill(self, number: int) -> None:
-        """Send a signal, unless it has ended (the server has not reaped it before it says so)."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        """Send a signal, unless it has ended."""
+        if not self.ended():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def text(self) -> str:
         return self.output.read_text("utf-8", "replace")
@@ -57,7 +64,7 @@ class Server:
             [sys.executable, "-m", "tests.invariants.warm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # what a buffer holds back, `has_answer` cannot see
             cwd=CHECKOUT,
             env=environment,
         )
@@ -69,14 +76,17 @@ class Server:
         assert line, "the warm process is gone"
         return json.loads(line)
 
+    def has_answer(self) -> bool:
+        """Whether `answer` would not wait."""
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
     def start(self, *words: str | Path, **faults: Any) -> Child:
         """Begin `luthier WORDS` with the faults of `tests.invariants.faulty`."""
         assert self.process.stdin is not None
         self.count += 1
         output = self.home / f"output-{self.count}.txt"
         body = {"words": list(map(str, words)), "output": str(output), "faults": faults}
-        self.process.stdin.write(json.dumps(body) + "\n")
-        self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(body).encode() + b"\n")
         return Child(self, int(self.answer()), output)
 
     def run(self, *words: str | Path, status: int = 0, **faults: Any) -> str:
@@ -148,13 +158,6 @@ def _child(request: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-@contextlib.contextmanager
-def servers(home: Path, count: int) -> Iterator[list[Server]]:
-    """Several warm processes, started together."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Server(home / str(number))) for number in range(count)]
 
 
 if __name__ == "__main__":
