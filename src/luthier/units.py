@@ -7,7 +7,11 @@ def format_bytes(num_bytes: float) -> str:
     """Bytes with a binary unit, three digits: `1.25 GiB`."""
     for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(num_bytes) >= size:
-            return f"{num_bytes / size:.3g} {unit}" if num_bytes / size < 1000 else f"{num_bytes / size:,.0f} {unit}"
+            return (
+                f"{num_bytes / size:.3g} {unit}"
+                if num_bytes / size < 1000
+                else f"{num_bytes / size:,.0f} {unit}"
+            )
     return f"{num_bytes:.0f} B"
 
 

@@ -19,6 +19,9 @@ COMMANDS = (
 )  # fmt: skip
 """Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
 
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""Threads that wait give their core away; spinning ones make a busy machine ten times slower."""
+
 OUR_FAULT, THEIRS, INTERRUPTED = 1, 2, 130
 
 
@@ -73,6 +76,8 @@ def _arguments(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command and exit with its status."""
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     try:
         asked, arguments = _arguments(sys.argv[1:] if words is None else words)
         build(asked)(arguments, prog_name="luthier")

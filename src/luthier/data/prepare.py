@@ -142,7 +142,9 @@ def _judge(account: _Account, renderer: Renderer, total: int, bad_rows: BadRows,
             if renderer.truncation != "refuse"
             else "truncation: refuse; the first: " + _listing(long[:3], "; "),
             fix=f"seq_length: {max(lengths)}"
-            + (", or truncation: prompt_start" if renderer.truncation in ("refuse", "drop") else ""),
+            + (
+                ", or truncation: prompt_start" if renderer.truncation in ("refuse", "drop") else ""
+            ),
         )
     wrong = [*bad, *unfit]
     if wrong and (bad_rows == "refuse" or len(wrong) > ALLOWED_SHARE * total):

@@ -6,7 +6,7 @@ order; what one rank knows alone (memory ran out, a signal came) goes through `a
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,15 @@ class Ranks:
         total = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(total)
         return [float(value) for value in total]
+
+    def sum_by_name(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Add named numbers over the ranks; a rank that computed nothing knows fewer names."""
+        if self.size == 1:
+            return dict(values)
+        everywhere: list[Mapping[str, float]] = [{}] * self.size
+        dist.all_gather_object(everywhere, dict(values))
+        names = sorted({name for one in everywhere for name in one})
+        return {name: sum(one.get(name, 0.0) for one in everywhere) for name in names}
 
     def largest(self, value: float) -> float:
         """The largest of the ranks' values."""

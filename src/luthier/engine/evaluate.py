@@ -57,6 +57,5 @@ def evaluate(
             failure = None
             release_memory()
             continue
-        names = sorted(sums)
-        totals = ranks.sum([float(sums[name]) for name in names])
-        return {name: total / step.units for name, total in zip(names, totals, strict=True)}
+        totals = ranks.sum_by_name({name: float(total) for name, total in sums.items()})
+        return {name: total / step.units for name, total in totals.items()}

@@ -154,8 +154,7 @@ def _one_step(
         return failure or MemoryError("memory ran out on another rank")
     if stopped:
         raise Interrupted
-    names = sorted(sums)
-    totals = dict(zip(names, ranks.sum([sums[name] for name in names]), strict=True))
+    totals = ranks.sum_by_name(sums)
     units = totals.pop("units")
     assert math.isclose(units, step.units, rel_tol=1e-5), (
         "the plan and the objective count differently"

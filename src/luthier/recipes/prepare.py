@@ -8,6 +8,7 @@ from pathlib import Path
 from luthier.data.tokenizer import Tokenizer
 from luthier.durable import free_bytes, write_atomic
 from luthier.errors import DiskFullError, NoRowsError
+from luthier.models.check import check_tokenizer_fits
 from luthier.models.source import ModelSource, resolve_source
 from luthier.planner.budget import Shape
 from luthier.recipes.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
@@ -85,6 +86,8 @@ def load_trainee(context: RunContext, source: ModelSource, inputs: Inputs) -> Tr
     if settings.torch_dtype == "auto":
         context.resolved = context.resolved.fill(torch_dtype=(name, why))
     trainee = make_trainee(context.settings, source, DTYPES[name], context.machine)
+    rows = trainee.model.get_input_embeddings().weight.shape[0]
+    check_tokenizer_fits(inputs.tokenizer.vocab_size, rows)
     for text in trainee.report:
         context.notice(text)
     context.resolved = choose_for_data(

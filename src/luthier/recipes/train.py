@@ -111,7 +111,14 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
         write_atomic(directory.path / "launch.json", json.dumps(body))
     last = launch(directory.path, settings.devices, on_event or (lambda _: None))
     if last.type == "failed":
-        raise RankError(last.fields["what"], why=last.fields["why"], fix=last.fields["fix"])
+        known = last.fields["code"] != "E000"
+        said = f"what every process said is in {directory.path / 'stderr.log'}"
+        raise RankError(
+            last.fields["what"],
+            why=last.fields["why"]
+            or "one of the processes failed, perhaps not the one that says so",
+            fix=last.fields["fix"] if known else said,
+        )
     return RunResult.from_dict(last.fields["summary"])
 
 

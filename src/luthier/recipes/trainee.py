@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from luthier.config.settings import Settings
 from luthier.data.packing import PackedBatch
@@ -28,7 +29,7 @@ class Trainee:
         report: Sentences about what is not as the model's files say.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     adapters: Adapters | None
     trained: dict[str, nn.Parameter]
     device: torch.device
@@ -46,7 +47,7 @@ class Trainee:
     def num_params(self) -> int:
         """Weights of the base; a tied embedding counts once."""
         own = {id(weight) for weight in self.trained.values()} if self.adapters else set()
-        total = sum(w.numel() for w in self.model.parameters() if id(w) not in own)
+        total: int = sum(w.numel() for w in self.model.parameters() if id(w) not in own)
         for module in self.model.modules():
             if isinstance(module, QuantisedLinear):
                 total += module.in_features * module.out_features
@@ -69,7 +70,7 @@ class Trainee:
 
     def static_bytes(self) -> int:
         """Weights, quantised ones included, gradients and optimiser state (float32)."""
-        held = sum(t.nbytes for t in [*self.model.parameters(), *self.model.buffers()])
+        held: int = sum(t.nbytes for t in [*self.model.parameters(), *self.model.buffers()])
         return held + 12 * self.num_trained
 
     def ready(self, *, checkpointing: str, seed: int) -> None:
