@@ -137,7 +137,9 @@ def test_every_boolean_setting_has_its_own_form():
 
 def test_train_hands_settings_to_the_recipe_and_returns_its_status(tmp_path, monkeypatch, capsys):
     config = tmp_path / "run.yaml"
-    config.write_text("model: starter\ndataset: rows.jsonl\nlora_rank: 8\n")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "hi", "completion": "ho"}\n')
+    config.write_text(f"model: starter\ndataset: {rows}\nlora_rank: 8\n")
     seen = []
 
     def stopped(resolved, *, on_event):
