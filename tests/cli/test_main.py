@@ -10,6 +10,7 @@ import pytest
 from luthier.cli import flags, main
 from luthier.config.settings import Settings
 from luthier.errors import SettingsError
+from luthier.events import Event
 from luthier.recipes import train as recipe
 
 PROBE = """
@@ -144,13 +145,13 @@ def test_train_hands_settings_to_the_recipe_and_returns_its_status(tmp_path, mon
 
     def stopped(resolved, *, on_event):
         seen.append(resolved)
-        on_event({"type": "step", "step": 3, "loss": 0.5, "time": 9.0})
+        on_event(Event("step", {"step": 3, "loss": 0.5}))
         return type("Result", (), {"exit_code": 143})()
 
     monkeypatch.setattr(recipe, "run", stopped)
     words = ["train", str(config), "--load-in-4bit", "--lora-dim", "4", "--bf16"]
-    code, out, _ = run(words, capsys)
-    assert code == 143
+    code, out, err = run(words, capsys)
+    assert code == 143, err
     assert "loss 0.5000" in out
     settings = seen[0].settings
     assert (settings.lora_dim, settings.method, settings.torch_dtype) == (4, "qlora", "bfloat16")
