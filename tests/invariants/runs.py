@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
+from torch import Tensor
 
 from luthier import events
 
@@ -76,7 +77,7 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("step-*"))
 
 
-def weights(folder: Path) -> dict[str, NDArray[Any]]:
+def weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder by file and name."""
     found = {path.name: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
     assert found, f"{folder} holds no tensors"
@@ -116,4 +117,4 @@ def largest_difference(one: Path, two: Path, file: str = "") -> float:
     ours, theirs = weights(one), weights(two)
     assert ours.keys() == theirs.keys()
     chosen = [name for name in ours if name.startswith(file)]
-    return max(float(np.abs(ours[n].astype(np.float64) - theirs[n]).max()) for n in chosen)
+    return max(float((ours[n].double() - theirs[n].double()).abs().max()) for n in chosen)

@@ -15,6 +15,7 @@ from tests.invariants.runs import (
     checkpoints,
     curve,
     read_events,
+    weights,
 )
 from tests.invariants.warm import Child, Server
 
@@ -38,6 +39,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "full": {"method": "full", "torch_dtype": "bfloat16", "lora_dim": 0, "lora_dropout": 0},
     "dpo": {"objective": "dpo", "metric_for_best_model": "accuracy"},
 }
+STATE = {
+    "8-bit": "torch.uint8",
+    "full": "torch.int16",
+}  # moments in 8 bits; the lower half of masters
 SLOW = {"slow_saves_s": 0.003}
 PATIENCE_S = 120
 
@@ -142,6 +147,8 @@ def test_a_killed_run_ends_like_one_nobody_touched(
     assert len(curve(untouched)) == 21
     samples = [event["units"] for event in read_events(untouched, "step")]
     assert name != "dpo" or samples == [6, 6, 6, 6, 6, 6, 5] * 3, "the end of an epoch is ragged"
+    kinds = {str(tensor.dtype) for tensor in weights(checkpoints(untouched)[-1]).values()}
+    assert STATE.get(name, "torch.float32") in kinds
     killer = Killer(bench.server, words, tmp_path / "killed", duration_s=duration_s)
     killed = killer.work()
     with capsys.disabled():
