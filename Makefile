@@ -23,7 +23,7 @@ check: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
