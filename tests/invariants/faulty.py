@@ -58,7 +58,7 @@ class SlowSaves(durable.FileSystem):
 
 
 class CountedFiles(FaultyFiles):
-    """Writes how many operations there were beside the run, and when each save began and ended."""
+    """Writes how many operations there were into a file, and at which each save began and ended."""
 
     def __init__(self, fail_at: int, mode: str, error: int, report: str | None) -> None:
         super().__init__(fail_at, mode, error)
@@ -68,6 +68,11 @@ class CountedFiles(FaultyFiles):
     def mkdir(self, path: Path) -> None:
         super().mkdir(path)
         if path.parent.name == "checkpoints":
+            self.saves.append(self.count)
+
+    def rename(self, source: Path, target: Path) -> None:
+        super().rename(source, target)
+        if target.parent.name == "checkpoints" and target.name.startswith("step-"):
             self.saves.append(self.count)
 
     def finish(self) -> None:

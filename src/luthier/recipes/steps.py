@@ -93,18 +93,17 @@ class Cutter:
     def shrink(self, step: int, error: BaseException) -> None:
         """Halve the budget of tokens, down to one sample at a time."""
         plan = self.plan(step)
+        when = f"at step {step}" if step else "in an evaluation"
         largest = max((len(batch.packed.ids) for batch in plan.batches), default=0)
         most = max((len(batch.samples) for batch in plan.batches), default=0)
         if not self.ranks.any(most > 1):
             raise OutOfMemoryError(
-                f"step {step}: memory ran out with one sample of {largest} tokens at a time",
+                f"memory ran out {when} with one sample of {largest} tokens at a time",
                 why=f"there is nothing left to cut; the device said: {str(error).splitlines()[0][:200]}",
                 fix="--gradient_checkpointing full, a smaller --seq_length, or --load_in_4bit",
             )
         self.budget = max(1, min(self.budget, int(self.ranks.largest(largest))) // 2)
-        self._warn(
-            f"memory ran out at step {step}: from now on at most {self.budget} tokens at once"
-        )
+        self._warn(f"memory ran out {when}: from now on at most {self.budget} tokens at once")
 
 
 class EvalSource(Cutter):

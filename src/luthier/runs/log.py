@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from luthier.durable import AppendFile
+from luthier.errors import LuthierError
 from luthier.events import Event, EventType
 
 _SYNCED = {"started", "resumed", "checkpoint", "finished", "failed"}
@@ -53,5 +54,10 @@ class EventLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self.close()
+        except LuthierError as worse:
+            if error is None:
+                raise
+            error.add_note(worse.what)  # the first error is the one to be told
