@@ -14,11 +14,14 @@ LuthierError E000
 ├── RunError E500
 │   ├── RunExistsError E501, ResumeError E502, CheckpointError E503, NonFiniteError E504
 │   └── RunBusyError E505, RunNotFoundError E506, RankError E507
-└── MissingExtraError E600
+├── MissingExtraError E600
+└── ServiceError E700 ── ChatBusyError E701, HelperError E702
 
 The docstring of each class is its page in the reference; the message of an instance has three
 parts: what (with the value), why (with the rule), fix (something to paste).
 """
+
+from collections.abc import Mapping
 
 
 class LuthierError(Exception):
@@ -280,3 +283,31 @@ class MissingExtraError(LuthierError, ImportError):
     """A feature needs an optional package that is not installed."""
 
     code = "E600"
+
+
+class ServiceError(LuthierError, RuntimeError):
+    """A part of the service cannot do what was asked of it just now."""
+
+    code = "E700"
+
+
+class ChatBusyError(ServiceError):
+    """The model cannot be loaded or asked now: a job has the device, or too many are waiting."""
+
+    code = "E701"
+
+
+class HelperError(ServiceError):
+    """A bounded helper process took too long, needed too much memory, or ended without an answer."""
+
+    code = "E702"
+
+
+def from_dict(body: Mapping[str, str]) -> LuthierError:
+    """The error again from `as_dict`, of its own class where the code is known."""
+    kinds = [LuthierError]
+    for kind in kinds:
+        if kind.code == body["code"]:
+            return kind(body["what"], why=body.get("why", ""), fix=body.get("fix", ""))
+        kinds += kind.__subclasses__()
+    return LuthierError(body["what"], why=body.get("why", ""), fix=body.get("fix", ""))

@@ -7,7 +7,7 @@ reads a little differently; prompts of equal length need neither.
 """
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,6 +21,11 @@ CHUNK_T = 1024
 """Prompt tokens computed at once: bounds the memory of a long prompt."""
 
 Finish = Literal["stop", "length", "context"]
+Adjust = Callable[[Tensor], Tensor]
+"""The logits (V,) of the next token, changed before one is chosen."""
+
+Observe = Callable[[Tensor, int], None]
+"""Told the logits (V,) a token was chosen from, and the token; the stop token is among them."""
 
 
 class PrefixCache:
@@ -87,6 +92,8 @@ def generate(
     seed: int = 0,
     stop_ids: Collection[int] = (),
     prefix_cache: PrefixCache | None = None,
+    adjust: Adjust | None = None,
+    observe: Observe | None = None,
 ) -> Generation:
     """Continue a prompt.
 
@@ -99,6 +106,8 @@ def generate(
         seed: Of the sampling; the answer is a function of model, prompt and these arguments.
         stop_ids: Tokens that end the answer.
         prefix_cache: What the last call computed; changed in place.
+        adjust: Penalties and biases; they hold for greedy choice too.
+        observe: Sees every choice, for log-probabilities.
 
     Raises:
         SettingsError: An argument is out of its range.
@@ -116,7 +125,10 @@ def generate(
             # Not held between tokens: whoever reads them may do something else with the model.
             with generation_mode(model), torch.no_grad():
                 logits_BV = _extend(model, cache, [fresh])
-            token = choose(logits_BV[0])
+            logits_V = logits_BV[0] if adjust is None else adjust(logits_BV[0])
+            token = choose(logits_V)
+            if observe is not None:
+                observe(logits_V, token)
             if token in stop_ids:
                 result.finish = "stop"
                 return

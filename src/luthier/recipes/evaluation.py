@@ -33,9 +33,9 @@ from luthier.recipes.context import RunContext
 from luthier.recipes.determinism import deterministic
 from luthier.recipes.inputs import context_length, load_rows, make_renderer
 from luthier.recipes.objective import Objective, PairObjective, TokenObjective
-from luthier.recipes.opening import rendering_of
 from luthier.recipes.prepare import hash_weights
 from luthier.recipes.reference import reference_values
+from luthier.recipes.rendering import recorded_rendering
 from luthier.recipes.saving import settings_fingerprints
 from luthier.recipes.steps import Cutter
 from luthier.recipes.trainee import Trainee, make_trainee
@@ -100,7 +100,7 @@ def _settings(
     name: str, source: ModelSource, dataset: Sequence[str], objective: str | None
 ) -> Resolved:
     """Those of the training, or defaults, with rendering as it was and the rows asked for."""
-    how = rendering_of(source)
+    how = recorded_rendering(source)
     if source.run is not None:
         resolved = load_saved(source.run / "settings.json")
         trained = resolved.settings.objective
@@ -131,7 +131,7 @@ def _settings(
 
 def _read(settings: Settings, source: ModelSource) -> tuple[Prepared, list[str]]:
     tokenizer = Tokenizer.from_folder(source.tokenizer)
-    then = rendering_of(source).get("now")
+    then = recorded_rendering(source).get("now")
     limit = context_length(source.config) or settings.seq_length
     rows = load_rows(settings, settings.dataset)
     renderer, notices = make_renderer(

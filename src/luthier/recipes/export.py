@@ -36,7 +36,8 @@ from luthier.models.source import ModelSource, resolve_source
 from luthier.recipes.card import Kind, card
 from luthier.recipes.choices import DTYPES, choose_dtype, this_machine
 from luthier.recipes.inputs import context_length, load_rows, make_renderer
-from luthier.recipes.opening import quantisation_of, rendering_of, training_of
+from luthier.recipes.opening import quantisation_of, training_of
+from luthier.recipes.rendering import recorded_rendering
 from luthier.recipes.result import write_text_side
 from luthier.runs import RunDirectory
 
@@ -214,7 +215,7 @@ def _write_beside(
 
 def _rendering(source: ModelSource) -> dict[str, Any]:
     """How the training rendered; for an adapter from elsewhere, the family's template."""
-    if how := rendering_of(source):
+    if how := recorded_rendering(source):
         return how
     tokenizer = Tokenizer.from_folder(source.tokenizer)
     return {"chat_template": tokenizer.chat_template or source.family.chat_template}
@@ -240,7 +241,7 @@ def _rows(source: ModelSource) -> tuple[list[Any], str]:
 
 def _rendered(source: ModelSource, settings: Settings) -> Sequence[Example]:
     tokenizer = Tokenizer.from_folder(source.tokenizer)
-    how = rendering_of(source)
+    how = recorded_rendering(source)
     then = how.get("now")
     renderer, _ = make_renderer(
         settings.model_copy(

@@ -2,11 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from luthier.data.render import Renderer
-from luthier.data.template import choose_template
 from luthier.data.tokenizer import Tokenizer
 from luthier.inference.chat import ChatSession, Sampling
 from luthier.models.adapter_files import load_adapter
@@ -15,8 +13,7 @@ from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation
 from luthier.models.source import ModelSource, resolve_source
 from luthier.recipes.choices import DTYPES, choose_dtype, this_machine
-
-UNLIMITED = 2**24
+from luthier.recipes.rendering import open_rendering
 
 
 @dataclass
@@ -79,17 +76,15 @@ def open_model(
         report=notices,
     )
     adapters = load_adapter(model, source.adapter, dropout=0.0) if source.adapter else None
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
-    rendering = rendering_of(source)
-    renderer, notice = _renderer(rendering, tokenizer, source)
+    rendering = open_rendering(source)
     return Opened(
         source,
         model,
-        tokenizer,
-        renderer,
+        rendering.tokenizer,
+        rendering.renderer,
         adapters,
-        rendering.get("system_prompt"),
-        [*notices, *([notice] if notice else [])],
+        rendering.system_prompt,
+        [*notices, *rendering.notices],
     )
 
 
@@ -100,41 +95,6 @@ def training_of(source: ModelSource) -> dict[str, Any]:
     path = source.run / "settings.json"
     values: dict[str, Any] = json.loads(path.read_text("utf-8"))["settings"]
     return values
-
-
-def rendering_of(source: ModelSource) -> dict[str, Any]:
-    """How rows became text in the training of this result; empty if nothing is known."""
-    for folder in (source.adapter, source.base):
-        path = folder / "rendering.json" if folder else None
-        if path and path.is_file():
-            body: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            return body
-    return {}
-
-
-def _renderer(
-    rendering: dict[str, Any], tokenizer: Tokenizer, source: ModelSource
-) -> tuple[Renderer, str | None]:
-    now = rendering.get("now")
-    template, notice = None, None
-    if rendering.get("apply_chat_template", True):
-        template, notice = choose_template(
-            tokenizer,
-            setting=rendering.get("chat_template"),
-            gallery_template=source.family.chat_template,
-            now=datetime.fromisoformat(now) if now else datetime.now(UTC),
-            kwargs=rendering.get("chat_template_kwargs"),
-        )
-    renderer = Renderer(
-        tokenizer,
-        template,
-        objective="sft",
-        train_on=None,
-        system_prompt=None,
-        seq_length=UNLIMITED,
-        truncation="refuse",
-    )
-    return renderer, notice
 
 
 def quantisation_of(

@@ -5,7 +5,8 @@ from typing import Any
 
 from luthier.config.settings import Settings
 from luthier.data.load import Loaded
-from luthier.data.render import Piece
+from luthier.data.render import Piece, Renderer
+from luthier.data.template import RowTemplateError
 from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import BadRow, Sample
 from luthier.errors import DataError
@@ -27,6 +28,40 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
     Raises:
         DataError: There is no such row, or it cannot be used; the reason is in the message.
     """
+    loaded, renderer, notices = _opened(settings)
+    shown = _shown(renderer, _row(loaded, line))
+    return {**shown, "notices": [*notices, *renderer.notices]}
+
+
+def previews(settings: Settings, *, first: int, count: int) -> dict[str, Any]:
+    """Several rows, bad ones included, in the order of their lines.
+
+    Args:
+        first: Which row to begin with, from 1.
+        count: How many at most.
+
+    Returns:
+        `rows` (each as of `preview`, or with `row`, `line` and `bad`, the reason), `total` and
+        `notices`.
+    """
+    loaded, renderer, notices = _opened(settings)
+    everything = [*loaded.samples, *loaded.bad]
+    places = {file.path: place for place, file in enumerate(loaded.files)}
+    everything.sort(key=lambda one: (places.get(one.origin.file, 0), one.origin.line))
+    rows: list[dict[str, Any]] = []
+    for sample in everything[first - 1 : first - 1 + count]:
+        where = {"row": str(sample.origin), "line": sample.origin.line}
+        if isinstance(sample, BadRow):
+            rows.append({**where, "bad": sample.reason})
+            continue
+        try:
+            rows.append({**where, **_shown(renderer, sample)})
+        except RowTemplateError as error:
+            rows.append({**where, "bad": error.what})
+    return {"rows": rows, "total": len(everything), "notices": [*notices, *renderer.notices]}
+
+
+def _opened(settings: Settings) -> tuple[Loaded, Renderer, list[str]]:
     source = resolve_source(settings.model, revision=settings.revision)
     loaded = load_rows(settings, settings.dataset)
     renderer, notices = make_renderer(
@@ -37,7 +72,10 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
         seq_length=settings.seq_length,
         samples=loaded.samples,
     )
-    sample = _row(loaded, line)
+    return loaded, renderer, notices
+
+
+def _shown(renderer: Renderer, sample: Sample) -> dict[str, Any]:
     rendered = renderer.render(sample)
     sequences = [[_plain(piece) for piece in pieces] for pieces in renderer.explain(sample)]
     return {
@@ -47,7 +85,6 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
         "learned": _learned(rendered),
         "dropped": rendered.reason if isinstance(rendered, BadRow) else None,
         "cut": _cut(rendered),
-        "notices": [*notices, *renderer.notices],
     }
 
 

@@ -1,0 +1,64 @@
+"""How a model's dialogues become text: the tokenizer, template and arguments of its training."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from luthier.data.render import Renderer
+from luthier.data.template import choose_template
+from luthier.data.tokenizer import Tokenizer
+from luthier.models.source import ModelSource
+
+UNLIMITED = 2**24
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What is needed to turn messages into tokens; no weights.
+
+    Args:
+        system_prompt: The one of the training, if any.
+        notices: What was chosen for the user.
+    """
+
+    tokenizer: Tokenizer
+    renderer: Renderer
+    system_prompt: str | None
+    notices: list[str]
+
+
+def open_rendering(source: ModelSource) -> Rendering:
+    """Rendering as in the training of this result; a base model's own otherwise."""
+    recorded = recorded_rendering(source)
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    now = recorded.get("now")
+    template, notice = None, None
+    if recorded.get("apply_chat_template", True):
+        template, notice = choose_template(
+            tokenizer,
+            setting=recorded.get("chat_template"),
+            gallery_template=source.family.chat_template,
+            now=datetime.fromisoformat(now) if now else datetime.now(UTC),
+            kwargs=recorded.get("chat_template_kwargs"),
+        )
+    renderer = Renderer(
+        tokenizer,
+        template,
+        objective="sft",
+        train_on=None,
+        system_prompt=None,
+        seq_length=UNLIMITED,
+        truncation="refuse",
+    )
+    return Rendering(tokenizer, renderer, recorded.get("system_prompt"), [notice] if notice else [])
+
+
+def recorded_rendering(source: ModelSource) -> dict[str, Any]:
+    """How rows became text in the training of this result; empty if nothing is known."""
+    for folder in (source.adapter, source.base):
+        path = folder / "rendering.json" if folder else None
+        if path and path.is_file():
+            body: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return body
+    return {}

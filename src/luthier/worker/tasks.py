@@ -1,0 +1,69 @@
+"""What a helper can be asked, by name: plain data in, plain data out, no torch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Request = Mapping[str, Any]
+
+
+def preview(request: Request) -> dict[str, Any]:
+    """Rows as training gets them: `settings`, `first` (1 is the first row), `count`."""
+    from luthier.config import read
+    from luthier.recipes.preview import previews
+
+    resolved = read.load(dict(request["settings"]), {})
+    return previews(resolved.settings, first=request.get("first", 1), count=request["count"])
+
+
+def render(request: Request) -> dict[str, Any]:
+    """The prompt that `messages` (and `tools`) make for `model`: its text, tokens and pieces."""
+    from luthier.data.formats.messages import read_messages
+    from luthier.data.formats.tools import UnusableRowError
+    from luthier.errors import FormatError
+    from luthier.models.source import resolve_source
+    from luthier.recipes.rendering import open_rendering
+
+    opened = open_rendering(resolve_source(request["model"]))
+    try:
+        messages = read_messages(list(request["messages"]))
+    except UnusableRowError as error:
+        raise FormatError(
+            f"messages cannot be read: {error}",
+            why="each message has a role and a content",
+            fix='[{"role": "user", "content": "..."}]',
+        ) from error
+    ids = [int(one) for one in opened.renderer.prompt(messages, request.get("tools") or ())]
+    pieces = [opened.tokenizer.decode([one]) for one in ids]
+    return {
+        "text": opened.tokenizer.decode(ids),
+        "ids": ids,
+        "pieces": pieces,
+        "tokens": len(ids),
+        "notices": opened.notices,
+    }
+
+
+def describe_model(request: Request) -> dict[str, Any]:
+    """What `model` is: folders, family, adapter, the limits of its tokenizer and context."""
+    from luthier.models.source import resolve_source
+    from luthier.recipes.rendering import open_rendering
+
+    source = resolve_source(request["model"])
+    opened = open_rendering(source)
+    return {
+        "name": source.name,
+        "base": str(source.base),
+        "adapter": str(source.adapter) if source.adapter else None,
+        "family": source.family.name,
+        "context": source.config.get("max_position_embeddings"),
+        "vocabulary": opened.tokenizer.vocab_size,
+        "system_prompt": opened.system_prompt,
+        "notices": opened.notices,
+    }
+
+
+TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
+    "preview": preview,
+    "render": render,
+    "describe_model": describe_model,
+}

@@ -1,0 +1,114 @@
+"""Helpers and chat: processes of their own, bounded, and gone when they should be."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from luthier.errors import (
+    ChatBusyError,
+    HelperError,
+    ModelNotFoundError,
+    SettingsError,
+)
+from luthier.runs import device_lease
+from luthier.service.workers.chat import Chats
+from luthier.service.workers.helper import Helpers
+from luthier.units import GIB
+
+ASK = {"model": "starter", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    good = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]}
+    bad = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in (good, bad, good)))
+    return path
+
+
+def test_a_helper_shows_rows_good_and_bad(rows: Path) -> None:
+    settings = {"model": "starter", "dataset": [str(rows)]}
+    shown = Helpers().call("preview", {"settings": settings, "first": 1, "count": 3})
+    assert shown["total"] == 3
+    first, second, third = shown["rows"]
+    assert "empty" in (second.get("bad") or second["dropped"])
+    assert first["learned"][0] > 0
+    assert third["line"] == 3
+    text = "".join(piece["text"] for piece in first["sequences"][0])
+    assert "Yo" in text
+
+
+def test_a_helper_renders_a_prompt() -> None:
+    shown = Helpers().call("render", {"model": "starter", "messages": ASK["messages"]})
+    assert "Hello" in shown["text"]
+    assert shown["tokens"] == len(shown["pieces"])
+
+
+def test_errors_of_a_helper_keep_their_class() -> None:
+    with pytest.raises(ModelNotFoundError):
+        Helpers().call("describe_model", {"model": "no-such-model"})
+
+
+def test_a_helper_that_takes_too_long_is_stopped_with_its_children(rows: Path) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(HelperError, match="stopped after"):
+        Helpers().call("render", {"model": "starter", "messages": []}, timeout_s=0.05)
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+def test_a_helper_is_bounded_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    row = json.dumps({"messages": [{"role": "user", "content": "x" * 8000}, {"role": "assistant", "content": "y"}]})  # fmt: skip
+    path.write_text((row + "\n") * 20_000)
+    settings = {"model": "starter", "dataset": [str(path)]}
+    with pytest.raises(HelperError, match="memory"):
+        Helpers(memory_bytes=GIB // 2).call("preview", {"settings": settings, "count": 1})
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> Iterator[Chats]:
+    made = Chats("cpu", tmp_path / "chat.log", idle_s=300)
+    yield made
+    made.close()
+
+
+def test_chat_answers_streams_and_gives_the_device_back(chats: Chats) -> None:
+    events = list(chats.complete(ASK))
+    assert events[0] == {"type": "loading", "model": "starter"}
+    assert events[-1]["type"] == "usage"
+    assert "".join(e["text"] for e in events if e["type"] == "delta")
+    again = list(chats.complete(ASK))
+    assert again[0]["type"] == "delta"  # nothing was loaded twice
+    assert [e.get("text") for e in again[:-1]] == [e.get("text") for e in events[1:-1]]
+
+    with pytest.raises(SettingsError, match="temperature"):
+        list(chats.complete({**ASK, "temperature": 9}))
+
+    stream = chats.complete({**ASK, "max_tokens": 400, "temperature": 1.0})
+    next(stream)
+    assert not chats.release()  # an answer is being written
+    stream.close()
+    assert chats.holds_device
+    assert chats.release()
+    assert not chats.holds_device
+    with device_lease("cpu"):
+        assert list(chats.complete({**ASK, "device": "cpu"}))[-1]["type"] == "usage"
+        with pytest.raises(ChatBusyError, match="device cpu"):
+            list(chats.complete(ASK))
+
+
+def test_an_idle_chat_ends_by_itself(tmp_path: Path) -> None:
+    chats = Chats("cpu", tmp_path / "chat.log", idle_s=0.3)
+    try:
+        list(chats.complete(ASK))
+        deadline = time.monotonic() + 10
+        while chats.holds_device and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not chats.holds_device
+    finally:
+        chats.close()
