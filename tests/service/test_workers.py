@@ -64,10 +64,10 @@ def test_a_helper_that_takes_too_long_is_stopped_with_its_children(rows: Path) -
 def test_a_helper_is_bounded_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     row = json.dumps({"messages": [{"role": "user", "content": "x" * 8000}, {"role": "assistant", "content": "y"}]})  # fmt: skip
-    path.write_text((row + "\n") * 20_000)
+    path.write_text((row + "\n") * 30_000)
     settings = {"model": "starter", "dataset": [str(path)]}
     with pytest.raises(HelperError, match="memory"):
-        Helpers(memory_bytes=GIB // 2).call("preview", {"settings": settings, "count": 1})
+        Helpers(memory_bytes=GIB // 3).call("preview", {"settings": settings, "count": 1})
 
 
 @pytest.fixture
