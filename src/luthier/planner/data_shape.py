@@ -1,0 +1,162 @@
+"""What of the data decides memory and time: lengths, supervised tokens, and the largest step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.config.settings import Settings
+from luthier.data.packing import pack
+from luthier.data.steps import StepPlanner
+from luthier.data.types import Example
+from luthier.planner.activations import Work
+
+ASSUMED_ROWS = 1000
+MOST_STEPS = 300
+"""Steps whose cut is looked at for the largest; what later epochs draw differs little."""
+
+
+class Cut(NamedTuple):
+    """How samples become micro-batches.
+
+    Args:
+        samples_per_step: Over all devices.
+        micro_batch_tokens: Budget of one micro-batch on one device.
+        share: Whether sequences share prefixes.
+        max_sequences: 1 for models that cannot be packed.
+        devices: Devices that share a step.
+    """
+
+    samples_per_step: int
+    micro_batch_tokens: int
+    share: bool = True
+    max_sequences: int | None = None
+    devices: int = 1
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """Lengths of the samples that are learned from.
+
+    Args:
+        lengths: Tokens of each sample, its sequences added up (a shared prompt once), int64.
+        targets: Supervised tokens of each sample, int64.
+        longest: Tokens of the longest sequence.
+        assumption: What was assumed where there are no rows; empty for real ones.
+        held_out: Samples that are evaluated on.
+        examples: The samples themselves, where they are at hand: then the largest step is cut as
+            training cuts it.
+    """
+
+    lengths: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    longest: int
+    assumption: str = ""
+    held_out: int = 0
+    examples: Sequence[Example] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def samples(self) -> int:
+        """Samples of one epoch."""
+        return len(self.lengths)
+
+    @property
+    def longest_sample(self) -> int:
+        """Tokens of the largest sample."""
+        return int(self.lengths.max())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one epoch, nothing shared between samples."""
+        return int(self.lengths.sum())
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], *, share: bool = True, held_out: int = 0) -> Self:
+        """Of rendered samples.
+
+        Args:
+            share: Whether the sequences of a sample share what they begin with.
+            held_out: Number of samples held out besides.
+        """
+        lengths = [_length(example, share) for example in examples]
+        targets = [sum(int((s.weights != 0).sum()) for s in e.sequences) for e in examples]
+        longest = max(len(s.ids) for example in examples for s in example.sequences)
+        return cls(
+            np.array(lengths, dtype=np.int64),
+            np.array(targets, dtype=np.int64),
+            longest,
+            held_out=held_out,
+            examples=examples,
+        )
+
+    @classmethod
+    def assumed(cls, settings: Settings, *, context: int | None = None) -> Self:
+        """Where there are no rows: the worst that the settings allow.
+
+        Args:
+            context: The model's own limit of positions.
+        """
+        length = min(settings.seq_length, context or settings.seq_length)
+        pair = settings.objective == "dpo"
+        tokens = length * 3 // 2 if pair else length
+        what = (
+            f"pairs of two sequences of {length} tokens, the first half shared"
+            if pair
+            else f"rows of {length} tokens"
+        )
+        return cls(
+            np.full(ASSUMED_ROWS, tokens, dtype=np.int64),
+            np.full(ASSUMED_ROWS, length, dtype=np.int64),
+            length,
+            f"no data given: {ASSUMED_ROWS:,} {what} (seq_length), every one with loss",
+        )
+
+    def largest(self, cut: Cut) -> Work:
+        """The largest micro-batch of the largest step."""
+        if self.examples is not None:
+            return _cut_largest(self.examples, cut)
+        step = max(1, cut.samples_per_step // cut.devices)
+        among = np.sort(self.lengths)[::-1][:step]
+        budget = max(cut.micro_batch_tokens, int(among[0]))
+        total = int(among.sum())
+        tokens = min(total, budget)
+        if cut.max_sequences == 1:
+            tokens = int(among[0])
+        share = float(self.targets.sum()) / max(1, self.tokens)
+        targets = min(int(np.sort(self.targets)[::-1][:step].sum()), round(tokens * share) or 1)
+        return Work(tokens, targets, self.longest, tokens, -(-total // tokens))
+
+
+def _length(example: Example, share: bool) -> int:
+    if len(example.sequences) == 1 or not share:
+        return sum(len(sequence.ids) for sequence in example.sequences)
+    return len(pack(example.sequences).ids)
+
+
+def _cut_largest(examples: Sequence[Example], cut: Cut) -> Work:
+    planner = StepPlanner(
+        examples,
+        seed=0,
+        samples_per_step=cut.samples_per_step,
+        micro_batch_tokens=cut.micro_batch_tokens,
+        share=cut.share,
+        max_sequences=cut.max_sequences,
+    )
+    largest, most = Work(0, 0, 0, 0), 1
+    for step in range(1, min(planner.steps_per_epoch, MOST_STEPS) + 1):
+        pieces = planner.micro_batches(step, ranks=cut.devices)
+        most = max(most, len(pieces))
+        sizes = [sum(len(s.ids) for i in piece for s in examples[i].sequences) for piece in pieces]
+        if pieces and max(sizes) > largest.tokens:
+            piece = pieces[sizes.index(max(sizes))]
+            found = _work([examples[index] for index in piece], cut.share)
+            largest = max(largest, found, key=lambda work: work.tokens)
+    return largest._replace(micro_batches=most)
+
+
+def _work(examples: Sequence[Example], share: bool) -> Work:
+    batch = pack([s for example in examples for s in example.sequences], share=share)
+    longest = int(batch.positions.max()) + 1
+    return Work(len(batch.ids), len(batch.target_row), longest, int(batch.cu_k[-1]))

@@ -1,0 +1,257 @@
+"""The plan of a run before anything is loaded: memory, time, disk, and whether it fits."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from luthier.config import defaults
+from luthier.config.settings import Settings
+from luthier.gallery import family_of
+from luthier.planner.activations import Work
+from luthier.planner.choose import Chooser
+from luthier.planner.data_shape import Cut, DataShape
+from luthier.planner.device import Device
+from luthier.planner.marks import Verdict, verdict
+from luthier.planner.memory import How, optimiser_bytes, trained_params
+from luthier.planner.shape import Shape
+from luthier.planner.times import Rate, forward_flops, guessed_rate, step_flops
+from luthier.units import GIB, MIB
+
+HOST_PROCESS = 2 * GIB
+"""Host memory of a training process on a GPU: libraries with CUDA, tokenizer, buffers."""
+
+BYTES_PER_TOKEN = 24
+"""Of the rows held in memory: ids and weights of each token, and its share of the text."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of settings that makes a run fit.
+
+    Args:
+        settings: What to set; `device` is not a setting but another machine.
+        saves_bytes: Of the peak.
+        costs: In time and quality, in words.
+    """
+
+    settings: dict[str, Any]
+    saves_bytes: int
+    costs: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take.
+
+    Args:
+        parts: Bytes by part at the peak of one device; they add up to `peak_bytes`.
+        peak_where: The moment of the peak.
+        allocated_bytes: The peak without `runtime`: what torch's allocator reports.
+        host_bytes: Of host memory; on a CPU the same as the peak.
+        disk_bytes: Checkpoints, result and run files.
+        steps: Optimiser steps.
+        tokens: Computed in all of them.
+        seconds: Time to finish: the interval and its middle.
+        time_source: Where the rate is from.
+        margin_bytes: Device memory that is left; below 0 where it does not fit.
+        chosen: Values that were left open, each with its reason.
+        changes: What would make it fit, the smallest first; empty where it does.
+        work: The largest micro-batch.
+        notes: What was assumed, and what is not known well.
+    """
+
+    device: Device
+    parts: dict[str, int]
+    peak_bytes: int
+    peak_where: str
+    allocated_bytes: int
+    host_bytes: int
+    disk_bytes: int
+    steps: int
+    tokens: int
+    seconds: tuple[float, float, float]
+    time_source: str
+    verdict: Verdict
+    margin_bytes: int
+    chosen: dict[str, tuple[Any, str]]
+    work: Work
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "work": self.work._asdict()}
+
+
+def how_of(settings: Settings, config: Mapping[str, Any], device: Device) -> How:
+    """What of the settings memory asks about.
+
+    Args:
+        config: The base's `config.json`; its family has the default targets.
+    """
+    targets = settings.lora_target_modules or family_of(config).lora_targets
+    bits = 4 if settings.load_in_4bit else 8 if settings.load_in_8bit else 0
+    return How(
+        full=settings.method == "full",
+        rank=settings.lora_dim,
+        targets=tuple(targets),
+        whole=settings.modules_to_save,
+        bits=bits,
+        double=settings.bnb_4bit_use_double_quant and bits == 4,
+        dtype=device.dtype if settings.torch_dtype == "auto" else settings.torch_dtype,
+        optimiser=settings.optim,
+        masters=settings.master_weights == "float32",
+        dropout=settings.lora_dropout > 0,
+        from_scratch=settings.from_scratch,
+    )
+
+
+def plan(
+    settings: Settings,
+    config: Mapping[str, Any],
+    data: DataShape | None,
+    device: Device,
+    *,
+    parameters: int | None = None,
+    rate: Rate | None = None,
+    learned: int | None = None,
+) -> Plan:
+    """Plan a run; nothing is loaded.
+
+    Args:
+        settings: Open values are decided as training decides them.
+        config: The base's `config.json`.
+        data: Lengths of the rows; None assumes the worst that the settings allow, and says so.
+        device: What it is to run on.
+        parameters: Exact parameter count of the base, where it is known better than from `config`.
+        rate: Operations per second; a guess from the device's data sheet if not given.
+        learned: Bytes that runs on this machine take besides their tensors.
+    """
+    shape, how = Shape.from_config(config), how_of(settings, config, device)
+    data = data or DataShape.assumed(settings, context=shape.context or None)
+    rate = rate or guessed_rate(device)
+    packable = family_of(config).packable
+    chosen = _choose_for_data(settings, data, parameters or shape.num_params)
+    share_of_targets = float(data.targets.sum()) / max(1, data.tokens)
+    chooser = Chooser(shape, how, device, min(1.0, share_of_targets), learned)
+    recompute, tokens = _choose_for_memory(settings, chooser, data, chosen, packable)
+    batch: Any = settings.per_device_train_batch_size
+    if batch == "auto":
+        batch = chosen["per_device_train_batch_size"][0]
+    cut = Cut(
+        batch * settings.gradient_accumulation_steps * settings.devices,
+        tokens,
+        settings.share_prefixes is not False and settings.lora_dropout == 0 and packable,
+        None if packable else 1,
+        settings.devices,
+    )
+    work = data.largest(cut)
+    peak = chooser.peak(work, recompute=recompute)
+    steps, epochs = _steps(settings, chosen, data, cut)
+    computed = int(data.tokens * epochs)
+    middle = _seconds(settings, shape, how, data, epochs, recompute) / rate.flops / device.count
+    return Plan(
+        device=device,
+        parts={name: peak.parts.get(name, 0) for name in peak.parts},
+        peak_bytes=peak.total,
+        peak_where=peak.where,
+        allocated_bytes=peak.allocated,
+        host_bytes=_host(device, data, peak.total),
+        disk_bytes=disk_bytes(settings, shape, how),
+        steps=steps,
+        tokens=computed,
+        seconds=(middle * rate.low, middle, middle * rate.high),
+        time_source=rate.source,
+        verdict=verdict(peak.total, device),
+        margin_bytes=device.memory_bytes - peak.total,
+        chosen=chosen,
+        work=work,
+        notes=[data.assumption] if data.assumption else [],
+    )
+
+
+def _choose_for_data(
+    settings: Settings, data: DataShape, num_params: int
+) -> dict[str, tuple[Any, str]]:
+    chosen: dict[str, tuple[Any, str]] = {}
+    if settings.learning_rate is None:
+        chosen["learning_rate"] = defaults.learning_rate_default(
+            settings.method,
+            settings.objective,
+            from_scratch=settings.from_scratch,
+            num_params=num_params,
+        )
+    if settings.num_train_epochs is None:
+        chosen["num_train_epochs"] = defaults.num_train_epochs_default(settings.objective)
+    if settings.per_device_train_batch_size == "auto":
+        chosen["per_device_train_batch_size"] = defaults.per_device_batch_default(
+            settings.objective,
+            num_samples=data.samples,
+            accumulation=settings.gradient_accumulation_steps,
+            devices=settings.devices,
+        )
+    return chosen
+
+
+def _choose_for_memory(
+    settings: Settings,
+    chooser: Chooser,
+    data: DataShape,
+    chosen: dict[str, tuple[Any, str]],
+    packable: bool,
+) -> tuple[bool, int]:
+    longest = data.longest_sample if packable else data.longest
+    recompute = settings.gradient_checkpointing == "full"
+    if settings.gradient_checkpointing == "auto":
+        recompute, why = chooser.recompute(longest)
+        chosen["gradient_checkpointing"] = ("full" if recompute else "none", why)
+    tokens = settings.micro_batch_tokens
+    if tokens == "auto":
+        tokens, why = chooser.tokens(longest, recompute=recompute)
+        chosen["micro_batch_tokens"] = (tokens, why)
+    return recompute, tokens
+
+
+def _steps(
+    settings: Settings, chosen: Mapping[str, tuple[Any, str]], data: DataShape, cut: Cut
+) -> tuple[int, float]:
+    """Optimiser steps, and the epochs they make."""
+    per_epoch = -(-data.samples // cut.samples_per_step)
+    if settings.max_steps is not None:
+        return settings.max_steps, settings.max_steps / per_epoch
+    epochs = settings.num_train_epochs or chosen["num_train_epochs"][0]
+    return max(1, -int(-epochs * per_epoch // 1)), epochs
+
+
+def _seconds(
+    settings: Settings, shape: Shape, how: How, data: DataShape, epochs: float, recompute: bool
+) -> float:
+    """Operations of the whole run."""
+    span = data.tokens / data.samples / 2
+    targets = float(data.targets.sum())
+    once = step_flops(
+        shape, how, tokens=data.tokens, targets=targets, span=span, recompute=recompute
+    )
+    forward = forward_flops(shape, tokens=data.tokens, targets=targets, span=span)
+    total = epochs * once
+    if settings.objective == "dpo":
+        total += forward  # the reference, once
+    if data.held_out:
+        total += (epochs + 1) * forward * data.held_out / data.samples
+    return total
+
+
+def _host(device: Device, data: DataShape, peak: int) -> int:
+    """Host memory: on a CPU the peak itself."""
+    rows = data.tokens * BYTES_PER_TOKEN
+    return peak + rows if device.kind == "cpu" else HOST_PROCESS + rows
+
+
+def disk_bytes(settings: Settings, shape: Shape, how: How) -> int:
+    """Checkpoints that are kept at once, the one being written, and the result."""
+    trained = trained_params(shape, how)
+    weights = trained * (how.element if how.full else 4)
+    masters = trained * (2 if how.element == 2 else 0) if how.full and how.masters else 0
+    one = weights + masters + optimiser_bytes(shape, how)
+    kept = settings.save_total_limit or 10
+    return one * (kept + 2) + weights + 16 * MIB
