@@ -16,6 +16,9 @@ LuthierError E000
 │   └── RunBusyError E505, RunNotFoundError E506, RankError E507
 ├── MissingExtraError E600
 └── ServiceError E700 ── ChatBusyError E701, HelperError E702
+    ├── JobNotFoundError E710, JobStateError E711, IdempotencyError E712, WorkerLostError E713
+    ├── UploadNotFoundError E714, UploadTooLargeError E715, UploadInUseError E716
+    └── StoreError E717, ServerRunningError E718, QueueFullError E719
 
 The docstring of each class is its page in the reference; the message of an instance has three
 parts: what (with the value), why (with the rule), fix (something to paste).
@@ -301,6 +304,66 @@ class HelperError(ServiceError):
     """A bounded helper process took too long, needed too much memory, or ended without an answer."""
 
     code = "E702"
+
+
+class JobNotFoundError(ServiceError):
+    """There is no job of that id."""
+
+    code = "E710"
+
+
+class JobStateError(ServiceError):
+    """What was asked for cannot be done to a job in this state; an ended job never changes."""
+
+    code = "E711"
+
+
+class IdempotencyError(ServiceError):
+    """An idempotency key was used again for another request."""
+
+    code = "E712"
+
+
+class WorkerLostError(ServiceError):
+    """The process of a job ended without saying how, more often than it is started again."""
+
+    code = "E713"
+
+
+class UploadNotFoundError(ServiceError):
+    """There is no uploaded file of that id."""
+
+    code = "E714"
+
+
+class UploadTooLargeError(ServiceError):
+    """An uploaded file is larger than the service takes."""
+
+    code = "E715"
+
+
+class UploadInUseError(ServiceError):
+    """An uploaded file cannot be deleted while a job that has not ended reads it."""
+
+    code = "E716"
+
+
+class StoreError(ServiceError):
+    """The database of the service is damaged, from a newer version, or in a place it cannot be."""
+
+    code = "E717"
+
+
+class ServerRunningError(ServiceError):
+    """Another server works in this data folder."""
+
+    code = "E718"
+
+
+class QueueFullError(ServiceError):
+    """More jobs wait than the service takes."""
+
+    code = "E719"
 
 
 def from_dict(body: Mapping[str, str]) -> LuthierError:
