@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from importlib.resources import files
 
 import jinja2
 import pytest
+import yaml
+from tests.tiny import FAMILIES, tiny_config
 
+from luthier.config.settings import Settings
 from luthier.gallery import all_families, all_models, family_of, find_model, nearest_names
 
 CHAT = [
@@ -43,6 +47,53 @@ def test_a_family_is_complete(family):
     assert family.models
     assert all(model.licence for model in family.models)
     assert family.packable or family.reason
+
+
+def test_a_family_that_extends_another_takes_over_how_it_is_trained():
+    llama, smollm = (
+        next(family for family in all_families() if family.name == name)
+        for name in ("llama", "smollm2")
+    )
+    assert smollm.model_types == ()
+    assert (smollm.lora_targets, smollm.packable) == (llama.lora_targets, llama.packable)
+    assert find_model("smollm2-135m").architecture["model_type"] == "llama"
+
+
+def test_cards_say_where_their_facts_come_from():
+    for model in all_models():
+        assert all(trap.text and trap.source for trap in model.traps), model.name
+        for one in model.recommended:
+            assert one.source, model.name
+            Settings.model_validate({"model": "m", "dataset": "d", one.setting: one.value})
+
+
+def test_parts_of_a_family_file_name_models_that_are_in_it():
+    folder = files("luthier.gallery") / "families"
+    for family in all_families():
+        fields = yaml.safe_load((folder / f"{family.name}.yaml").read_text("utf-8"))
+        parts = [*fields.get("traps", ()), *fields.get("recommended", ())]
+        named = {name for part in parts for name in part.get("models", ())}
+        assert named <= {model.name for model in family.models}, family.name
+        assert set(fields.get("shapes", ())) == {
+            model["shape"] for model in fields["models"] if "shape" in model
+        }
+
+
+def test_models_tested_by_architecture_have_a_tiny_model_of_their_type():
+    types = {tiny_config(family).model_type for family in FAMILIES}
+    claimed = {
+        model.architecture["model_type"] for model in all_models() if model.tested == "architecture"
+    }
+    assert claimed <= types
+    assert [model.name for model in all_models() if model.tested == "weights"] == ["starter"]
+
+
+def test_a_recommendation_is_for_some_methods_and_objectives():
+    model = find_model("smollm2-1.7b")
+    assert model.recommendations("full", "sft")["learning_rate"].value == 3e-4
+    assert model.recommendations("full", "dpo")["learning_rate"].value == 1e-6
+    assert "learning_rate" not in model.recommendations("lora", "sft")
+    assert "learning_rate" not in find_model("smollm2-1.7b-instruct").recommendations("full", "sft")
 
 
 def test_models_are_found_by_name_and_hub_id():
@@ -113,11 +164,9 @@ def test_every_published_config_has_its_family(shared):
     }
     assert known
     unknown = sorted(name for name, family in known.items() if not family.known)
-    assert unknown == [
-        "google--gemma-4-26B-A4B.json",
-        "openai--gpt-oss-120b.json",
-        "openai--gpt-oss-20b.json",
-    ]
+    assert unknown == ["google--gemma-4-26B-A4B.json"]
+    untrained = sorted(name for name, family in known.items() if not family.trains)
+    assert untrained == ["openai--gpt-oss-120b.json", "openai--gpt-oss-20b.json"]
 
 
 def test_parameter_counts_are_the_published_ones(shared):

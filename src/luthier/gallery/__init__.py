@@ -1,21 +1,26 @@
 """The gallery: families of models, and the models themselves."""
 
+from luthier.gallery.cards import Family, GalleryModel, Recommendation, Trap
 from luthier.gallery.catalogue import (
-    Family,
-    GalleryModel,
     all_families,
     all_models,
     family_of,
     find_model,
     nearest_names,
 )
+from luthier.gallery.parameters import count_active_parameters, count_parameters, tensor_shapes
 
 __all__ = [
     "Family",
     "GalleryModel",
+    "Recommendation",
+    "Trap",
     "all_families",
     "all_models",
+    "count_active_parameters",
+    "count_parameters",
     "family_of",
     "find_model",
     "nearest_names",
+    "tensor_shapes",
 ]

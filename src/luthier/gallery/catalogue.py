@@ -7,58 +7,16 @@ sequences may share a row, and the chat template of those whose tokenizer carrie
 import difflib
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-
-@dataclass(frozen=True, slots=True)
-class GalleryModel:
-    """A published model.  `context` in tokens; `parameters` counts a tied embedding once."""
-
-    name: str
-    family: str
-    hub: str | None
-    licence: str
-    context: int | None
-    parameters: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateRule:
-    """A chat template for members whose vocabulary has this size."""
-
-    vocab_size: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """What is true of every model of one or several `model_type`s.
-
-    Names of targets are suffixes of module names.  `chat_template` is filled by `family_of` from
-    a config; it is for tokenizers that carry none.  `known` is False for types that no file
-    names: those run one sequence at a time, with a notice, and are never packed.
-    """
-
-    name: str
-    title: str
-    model_types: tuple[str, ...]
-    lora_targets: tuple[str, ...]
-    all_linear_targets: tuple[str, ...]
-    packable: bool
-    reason: str = ""
-    notes: str = ""
-    experts: bool = False
-    known: bool = True
-    chat_template: str | None = None
-    templates: tuple[TemplateRule, ...] = ()
-    models: tuple[GalleryModel, ...] = ()
-
+from luthier.gallery.cards import Family, GalleryModel, Recommendation, TemplateRule, Trap
 
 _GENERIC = Family(
     name="unknown",
@@ -133,25 +91,81 @@ def _by_name() -> dict[str, GalleryModel]:
     return {key.lower(): model for model in all_models() for key in (model.name, model.hub) if key}
 
 
+_INHERITED = ("lora_targets", "all_linear_targets", "packable", "reason", "experts", "trains")
+
+
+@cache
+def _fields(name: str) -> Mapping[str, Any]:
+    """The YAML of a family, with what it takes over from the one it extends."""
+    path = files("luthier.gallery") / "families" / f"{name}.yaml"
+    fields: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if parent := fields.pop("extends", None):
+        above = _fields(parent)
+        taken = {key: above[key] for key in _INHERITED if key in above}
+        fields = {**taken, "model_types": (), "layout": above["model_types"][0], **fields}
+    else:
+        fields["layout"] = fields["model_types"][0]
+    return fields
+
+
 def _read(entry: Traversable) -> Family:
-    fields = yaml.safe_load(entry.read_text(encoding="utf-8"))
     name = entry.name.removesuffix(".yaml")
+    fields = _fields(name)
     folder = files("luthier.gallery") / "templates"
     rules = tuple(
         TemplateRule(rule["vocab_size"], (folder / rule["file"]).read_text(encoding="utf-8"))
-        for rule in fields.pop("templates", ())
+        for rule in fields.get("templates", ())
     )
-    models = tuple(
-        GalleryModel(
-            name=model["name"],
-            family=name,
-            hub=model["hub"],
-            licence=model["licence"],
-            context=model["context"],
-            parameters=model.get("parameters"),
-        )
-        for model in fields.pop("models")
+    return Family(
+        name=name,
+        title=fields["title"],
+        model_types=tuple(fields["model_types"]),
+        lora_targets=tuple(fields["lora_targets"]),
+        all_linear_targets=tuple(fields["all_linear_targets"]),
+        packable=fields["packable"],
+        reason=fields.get("reason", ""),
+        notes=fields.get("notes", ""),
+        experts=fields.get("experts", False),
+        trains=fields.get("trains", True),
+        templates=rules,
+        models=tuple(_model(name, fields, entry) for entry in fields["models"]),
     )
-    for key in ("model_types", "lora_targets", "all_linear_targets"):
-        fields[key] = tuple(fields[key])
-    return Family(name=name, templates=rules, models=models, **fields)
+
+
+def _model(family: str, fields: Mapping[str, Any], entry: Mapping[str, Any]) -> GalleryModel:
+    """One model: what its entry says, else what the family's `defaults` say."""
+    card = {**fields.get("defaults", {}), **entry}
+    shape = fields["shapes"][card.pop("shape")] if "shape" in card else None
+    architecture = {"model_type": fields["layout"], **shape} if shape else {}
+    name = card["name"]
+
+    def meant(part: Mapping[str, Any]) -> bool:
+        return name in part.get("models", (name,))
+
+    return GalleryModel(
+        **{
+            **card,
+            "family": family,
+            "parameters": card.get("parameters"),
+            "title": fields["title"],
+            "languages": tuple(card.get("languages", ())),
+            "architecture": MappingProxyType(architecture),
+            "trains": fields.get("trains", True),
+            "traps": tuple(
+                Trap(part["text"], part.get("source", ""))
+                for part in fields.get("traps", ())
+                if meant(part)
+            ),
+            "recommended": tuple(
+                Recommendation(
+                    part["setting"],
+                    part["value"],
+                    part["source"],
+                    tuple(part.get("method", ())),
+                    tuple(part.get("objective", ())),
+                )
+                for part in fields.get("recommended", ())
+                if meant(part)
+            ),
+        }
+    )

@@ -69,6 +69,12 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
             why="luthier runs no code that comes with a model; only types built into transformers load",
             fix="choose a model of a known family: luthier gallery list",
         )
+    if not (family := family_of(config)).trains:
+        raise ArchitectureError(
+            f"{path} describes a model of the type {model_type}, which luthier does not train",
+            why=family.reason,
+            fix="choose a model of another family: luthier gallery list",
+        )
     if config.get("is_encoder_decoder"):
         raise ArchitectureError(
             f"{path} describes an encoder-decoder model ({model_type})",
