@@ -7,22 +7,41 @@ import typer
 from luthier.cli.options import AsJson
 
 RowNumber = Annotated[int, typer.Option("--row", help="Line of the row in the file, from 1.")]
+Files = Annotated[list[str], typer.Argument(help="Data files.", show_default=False)]
 File = Annotated[str, typer.Argument(help="Data file.", show_default=False)]
 
 
 def register(app: typer.Typer, asked: str | None) -> None:
     """Add the commands; the flags of `show` only where they are asked for."""
     data = typer.Typer(
-        help="Show rows as the model sees them, and the formats that are read.",
+        help="Check rows before a run, show them as the model sees them, list the formats.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
     if asked == "data":
         from luthier.cli.flags import with_settings
 
+        data.command("check")(with_settings(check))
         data.command("show")(with_settings(show))
     data.command("formats")(formats)
     app.add_typer(data, name="data")
+
+
+def check(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
+    """Look for what spoils a run: every row accounted for, lengths, and findings with their fix.
+
+    Exit status 2 where a finding is an error.
+    """
+    from luthier.cli import render_doctor
+    from luthier.config import read
+    from luthier.recipes.check_data import check_data
+
+    resolved = read.load({"dataset": files, "model": "starter"}, flags)
+    with render_doctor.Counting("rows") as progress:
+        report = check_data(resolved, progress=progress)
+    render_doctor.report(report.to_dict(), as_json=as_json)
+    if report.errors:
+        raise typer.Exit(2)
 
 
 def show(flags: dict[str, Any], file: File, row: RowNumber = 1, as_json: AsJson = False) -> None:

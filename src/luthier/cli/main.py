@@ -58,7 +58,11 @@ def _version(
     """Fine-tune a language model on your data and your machine."""
 
 
-TAKE_SETTINGS = {("train",): frozenset[str](), ("data", "show"): frozenset({"row"})}
+TAKE_SETTINGS = {
+    ("train",): frozenset[str](),
+    ("data", "check"): frozenset[str](),
+    ("data", "show"): frozenset({"row"}),
+}
 """Commands whose flags are settings, with the options of their own that take a value."""
 
 

@@ -216,9 +216,7 @@ def _utf16(start: bytes) -> str | None:
 def encoding_error(path: Path, encoding: str | None) -> EncodingError:
     """Where the file stops being text in that encoding, and what it looks like instead."""
     codec = encoding or "utf-8"
-    with open_bytes(path) as raw:
-        sample = raw.read(4 * MIB)
-    guess = _guess(sample)
+    guess = guess_encoding(path)
     found = f", it looks like {guess}" if guess else ""
     fix = f"--encoding {guess}" if guess else "--encoding NAME, with the encoding it was written in"
     line, reason = _first_bad_line(path, codec)
@@ -239,6 +237,12 @@ def _first_bad_line(path: Path, codec: str) -> tuple[int, str]:
                     return number, "the last character is incomplete: the file looks truncated"
                 return number, f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
     return max(number, 1), f"the bytes are not valid {codec}"
+
+
+def guess_encoding(path: Path) -> str | None:
+    """The likely encoding of a file that is not UTF-8; None where it is, as far as 4 MiB go."""
+    with open_bytes(path) as raw:
+        return _guess(raw.read(4 * MIB))
 
 
 def _guess(sample: bytes) -> str | None:

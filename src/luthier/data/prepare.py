@@ -121,11 +121,12 @@ def fingerprint(examples: Iterable[Example]) -> str:
 
 def overlap(train: Items[Sample], held_out: Items[Sample]) -> int:
     """Number of held-out rows that are also in the training rows."""
-    known = {_key(sample) for sample in train}
-    return sum(_key(sample) in known for sample in held_out)
+    known = {sample_key(sample) for sample in train}
+    return sum(sample_key(sample) in known for sample in held_out)
 
 
-def _key(sample: Sample) -> bytes:
+def sample_key(sample: Sample) -> bytes:
+    """SHA-256 of what a sample says, wherever it stands: equal for exact duplicates."""
     parts = [repr(getattr(sample, name)) for name in sample.__slots__ if name != "origin"]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
 
@@ -195,7 +196,7 @@ def _notices(account: _Account, renderer: Renderer, samples: Items[Sample]) -> l
     if renderer.controls:
         named = ", ".join(f"{token} ({count})" for token, count in renderer.controls.most_common(8))
         made.append(f"control tokens in the text of rows are read as control tokens: {named}")
-    twice = len(samples) - len({_key(sample) for sample in samples})
+    twice = len(samples) - len({sample_key(sample) for sample in samples})
     if twice:
         made.append(f"{twice} rows repeat an earlier row")
     return made

@@ -102,12 +102,11 @@ class Renderer:
             if isinstance(sample, Text):
                 return self._text_row(sample)
             if isinstance(sample, Feedback):
-                return BadRow(
-                    sample.origin, "unpaired feedback (`label`) is read, and not trained yet"
-                )
+                reason = "unpaired feedback (`label`) is read, and not trained yet"
+                return BadRow(sample.origin, reason, "feedback-not-trained")
             return self._conversation(sample)
         except RowTemplateError as error:
-            return BadRow(sample.origin, error.what)
+            return BadRow(sample.origin, error.what, "template-refuses")
 
     def prompt(self, messages: Items[Message], tools: Tools = ()) -> Ids:
         """Ids the model is given before its next answer, the same as in training."""
@@ -143,7 +142,7 @@ class Renderer:
         messages = self._weighted(sample.messages)
         self._require(messages, sample.tools)
         if reason := _empty_answer(messages):
-            return BadRow(sample.origin, reason)
+            return BadRow(sample.origin, reason, "empty-answer")
         drafts = self._drafts(messages, sample.tools)
         sequences = tuple(self._sequence(draft) for draft in drafts)
         if truncate.longest(sequences) <= self.seq_length or self.truncation != "prompt_start":
@@ -172,7 +171,7 @@ class Renderer:
 
     def _preference(self, sample: Preference) -> Example | BadRow:
         if reason := _pair_problem(sample):
-            return BadRow(sample.origin, reason)
+            return BadRow(sample.origin, *reason)
         self._require_pair(sample)
         prompt = self._placed(sample.prompt)
 
@@ -189,7 +188,7 @@ class Renderer:
 
     def _text_row(self, sample: Text) -> Example | BadRow:
         if not sample.text.strip():
-            return BadRow(sample.origin, "the text is empty")
+            return BadRow(sample.origin, "the text is empty", "empty-answer")
         sequence = self._sequence(self._text_draft(sample))
         if self.objective == "text" and len(sequence.ids) > self.seq_length:
             self.counts["chunked_rows"] += 1
@@ -206,18 +205,18 @@ class Renderer:
         """The example if its sequences fit or may be cut at their end, else a bad row."""
         before = sequences if before is None else before
         if not all(truncate.targets(sequence) for sequence in before) or not before:
-            return BadRow(origin, "no token of the row carries loss")
+            return BadRow(origin, "no token of the row carries loss", "no-target")
         length = truncate.longest(before)
         if length <= self.seq_length:
             return Example(sequences, origin)
         if self.truncation in ("drop", "refuse"):
             reason = f"{length} tokens, more than seq_length {self.seq_length}"
-            return LongRow(origin, reason, length)
+            return LongRow(origin, reason, "answer-lost", length)
         after = tuple(truncate.cut_end(sequence, self.seq_length) for sequence in sequences)
         kept = tuple(sequence for sequence in after if truncate.targets(sequence))
         if not kept or (len(kept) < len(after) and self.objective != "sft"):
             reason = f"{length} tokens: no answer is left within seq_length {self.seq_length}"
-            return LongRow(origin, reason, length)
+            return LongRow(origin, reason, "answer-lost", length)
         return Example(kept, origin, truncate.cut_of(before, kept, turns))
 
     # -- drafts
@@ -381,14 +380,15 @@ def _says_something(message: Message) -> bool:
     return bool(message.content.strip() or message.tool_calls or (message.reasoning or "").strip())
 
 
-def _pair_problem(sample: Preference) -> str | None:
+def _pair_problem(sample: Preference) -> tuple[str, str] | None:
+    """Why a pair cannot be used, and the doctor's rule for it."""
     for name, side in (("chosen", sample.chosen), ("rejected", sample.rejected)):
         if not side or side[0].role != "assistant":
-            return f"{name} does not begin with the assistant's message"
+            return f"{name} does not begin with the assistant's message", ""
         if not all(_says_something(item) for item in side if item.role == "assistant"):
-            return f"{name} is empty"
+            return f"{name} is empty", "empty-answer"
     if sample.chosen == sample.rejected:
-        return "chosen and rejected are the same"
+        return "chosen and rejected are the same", "chosen-equals-rejected"
     return None
 
 

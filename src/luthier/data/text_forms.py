@@ -5,7 +5,8 @@ Recognition asks for a complete exchange at the start of the text: a lone `[INST
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Form = Literal["plain", "llama2", "guanaco"]
@@ -28,6 +29,11 @@ def forms_of(texts: Sequence[str]) -> list[Form]:
     rows stays plain too.
     """
     alone = [form_of(text) for text in texts]
-    forms: tuple[Form, ...] = ("plain", "llama2", "guanaco")
-    usual = max(forms, key=lambda form: alone.count(form))
+    usual = usual_form(Counter(alone))
     return [form if form == usual else "plain" for form in alone]
+
+
+def usual_form(counts: Mapping[Form, int]) -> Form:
+    """The form that counts in a file in which the texts by themselves have these."""
+    forms: tuple[Form, ...] = ("plain", "llama2", "guanaco")
+    return max(forms, key=lambda form: counts.get(form, 0))

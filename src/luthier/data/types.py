@@ -100,10 +100,12 @@ Sample = Conversation | Preference | Text | Feedback
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be used: where, and one sentence that says why."""
+    """A row that cannot be used: where, one sentence that says why, and the code of the doctor's
+    rule for it (empty where no rule is about it alone)."""
 
     origin: Origin
     reason: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

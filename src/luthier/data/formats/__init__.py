@@ -2,6 +2,6 @@
 
 from luthier.data.formats.detect import FORMATS
 from luthier.data.formats.format import Format
-from luthier.data.formats.parse import Parsed, parse
+from luthier.data.formats.parse import Parsed, RowReader, parse
 
-__all__ = ["FORMATS", "Format", "Parsed", "parse"]
+__all__ = ["FORMATS", "Format", "Parsed", "RowReader", "parse"]

@@ -21,7 +21,7 @@ def question_text(row: Mapping[str, Any], ask: str, material: str) -> str:
         if value and value.strip():
             parts.append(value)
     if not parts:
-        raise UnusableRowError(f"{ask!r} is empty")
+        raise UnusableRowError(f"{ask!r} is empty", "empty-question")
     return "\n\n".join(parts)
 
 
@@ -46,7 +46,9 @@ def _asks(
     def read(row: Mapping[str, Any], context: Context) -> Conversation:
         turns = _history(row)
         turns.append(Message("user", question_text(row, ask, material)))
-        turns.append(Message("assistant", text_of(row[answer], f"{answer!r}, the answer,")))
+        turns.append(
+            Message("assistant", text_of(row[answer], f"{answer!r}, the answer,", "empty-answer"))
+        )
         return conversation(row, context, turns)
 
     return read
@@ -66,7 +68,9 @@ def _prompt_completion(row: Mapping[str, Any], context: Context) -> Conversation
     if isinstance(answer, list):
         turns += read_messages(answer, context.spelling, name)
     else:
-        turns.append(Message("assistant", text_of(answer, f"{name!r}, the answer,")))
+        turns.append(
+            Message("assistant", text_of(answer, f"{name!r}, the answer,", "empty-answer"))
+        )
     return conversation(row, context, turns)
 
 

@@ -129,7 +129,9 @@ def _speaker(name: Any, spelling: Spelling, where: str) -> Speaker:
         raise UnusableRowError(f"the role of {where} is {kind_of(name)}, not a string")
     if speaker := spelling.roles.get(name.strip().lower()):
         return speaker
-    raise UnusableRowError(f"the role of {where}, {visible(name)}, is unknown; {role_hint(name)}")
+    raise UnusableRowError(
+        f"the role of {where}, {visible(name)}, is unknown; {role_hint(name)}", "role-unknown"
+    )
 
 
 def role_hint(name: str) -> str:
@@ -216,11 +218,11 @@ def check_turns(messages: Sequence[Message]) -> None:
         if message.content.strip() or message.tool_calls or message.weight == 0:
             continue
         if message.role == "assistant":
-            raise UnusableRowError(f"message {number}, an answer, is empty")
+            raise UnusableRowError(f"message {number}, an answer, is empty", "empty-answer")
         if message.role == "user":
-            raise UnusableRowError(f"message {number}, a question, is empty")
+            raise UnusableRowError(f"message {number}, a question, is empty", "empty-question")
     if not any(message.role == "assistant" for message in messages):
-        raise UnusableRowError("there is no assistant message to learn from")
+        raise UnusableRowError("there is no assistant message to learn from", "no-answer")
 
 
 def with_system(messages: Sequence[Message], system: Any) -> tuple[Message, ...]:
@@ -235,9 +237,9 @@ def with_system(messages: Sequence[Message], system: Any) -> tuple[Message, ...]
     return (Message("system", text), *messages)
 
 
-def text_of(value: Any, what: str) -> str:
-    """A text field that must not be empty."""
+def text_of(value: Any, what: str, kind: str = "empty-question") -> str:
+    """A text field that must not be empty; `kind` is the doctor's rule where it is."""
     text = _text(value, what)
     if not text.strip():
-        raise UnusableRowError(f"{what} is empty")
+        raise UnusableRowError(f"{what} is empty", kind)
     return text

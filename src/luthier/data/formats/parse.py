@@ -39,33 +39,66 @@ def parse(rows: Sequence[Row], *, columns: Mapping[str, str] | None = None) -> P
         FormatError: No row has a known format, a row has two, or `columns` names a column that no
             row has.
     """
-    names = read_columns(columns, FIELD_NAMES)
-    detector = Detector(names)
-    check_cells(rows, names)
+    reader = RowReader(columns)
+    check_cells(rows, reader.columns)
     samples: list[Sample] = []
     formats: Counter[str] = Counter()
     unused: Counter[str] = Counter()
     bad: list[BadRow] = []
     unknown = 0
     for row in rows:
-        fields = detector.fields_of(row.fields)
-        found = detector.formats(fields)
+        made = reader.read(row)
+        if isinstance(made.sample, BadRow):
+            unknown += made.format is None
+            bad.append(made.sample)
+            continue
+        assert made.format is not None
+        samples.append(made.sample)
+        formats[made.format.name] += 1
+        unused.update(made.unused)
+    if rows and unknown == len(rows):
+        raise unknown_format(rows, reader.columns.fields)
+    return Parsed(*_with_forms(samples, formats), bad, dict(unused))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRow:
+    """What one row became: its format (None if it has none) and the columns nothing is made of."""
+
+    sample: Sample | BadRow
+    format: Format | None
+    unused: Sequence[str] = ()
+
+
+class RowReader:
+    """Reads rows one by one; the form of texts and what a whole file shows is not its business.
+
+    Raises:
+        SettingsError: `columns` has a name on the left that is not one of ours.
+    """
+
+    def __init__(self, columns: Mapping[str, str] | None = None) -> None:
+        self.columns = read_columns(columns, FIELD_NAMES)
+        self._detector = Detector(self.columns)
+
+    def read(self, row: Row) -> ReadRow:
+        """The sample of a row, or why it cannot be used.
+
+        Raises:
+            FormatError: The row has the fields of two formats.
+        """
+        fields = self._detector.fields_of(row.fields)
+        found = self._detector.formats(fields)
         if len(found) > 1:
             raise _ambiguous(row, found)
         if not found:
-            unknown += 1
-            bad.append(BadRow(row.origin, f"no known format: {nearest(fields)}"))
-            continue
+            reason = f"no known format: {nearest(fields)}"
+            return ReadRow(BadRow(row.origin, reason, "format-unknown"), None)
         try:
-            samples.append(found[0].read(fields, Context(row.origin, names.spelling)))
-        except UnusableRowError as reason:
-            bad.append(BadRow(row.origin, str(reason)))
-            continue
-        formats[found[0].name] += 1
-        unused.update(detector.unused(row.fields, found[0]))
-    if rows and unknown == len(rows):
-        raise _unknown(rows, names.fields)
-    return Parsed(*_with_forms(samples, formats), bad, dict(unused))
+            sample = found[0].read(fields, Context(row.origin, self.columns.spelling))
+        except UnusableRowError as error:
+            return ReadRow(BadRow(row.origin, str(error), error.kind), found[0])
+        return ReadRow(sample, found[0], self._detector.unused(row.fields, found[0]))
 
 
 def _with_forms(
@@ -98,7 +131,8 @@ def _listed(f: Format) -> str:
     return ", ".join(sorted(f.required))
 
 
-def _unknown(rows: Sequence[Row], columns: Mapping[str, str]) -> FormatError:
+def unknown_format(rows: Sequence[Row], columns: Mapping[str, str]) -> FormatError:
+    """The error for a file none of whose rows has a known format."""
     first = rows[0]
     have = ", ".join(map(repr, sorted(map(str, first.fields))[:12])) or "none"
     if absent := [theirs for theirs in columns.values() if not _has(rows, theirs)]:

@@ -33,11 +33,11 @@ def _pair(
         )
     for message in prompt:
         if message.role == "user" and not message.content.strip():
-            raise UnusableRowError("a question of the prompt is empty")
+            raise UnusableRowError("a question of the prompt is empty", "empty-question")
     for name, answer in (("chosen", chosen), ("rejected", rejected)):
         _check_answer(name, answer)
     if _said(chosen) == _said(rejected):
-        raise UnusableRowError("chosen and rejected are the same")
+        raise UnusableRowError("chosen and rejected are the same", "chosen-equals-rejected")
     tools = tools_of(row)
     check_calls((*prompt, *chosen), tools)
     return Preference(tuple(prompt), tuple(chosen), tuple(rejected), context.origin, tools)
@@ -50,18 +50,18 @@ def _said(messages: Turns) -> list[tuple[object, ...]]:
 
 def _check_answer(name: str, answer: Turns) -> None:
     if not answer:
-        raise UnusableRowError(f"{name} has no answer behind the prompt")
+        raise UnusableRowError(f"{name} has no answer behind the prompt", "empty-answer")
     if answer[0].role != "assistant":
         raise UnusableRowError(f"{name} begins with the {answer[0].role}, not with the assistant")
     if any(m.role == "assistant" and not (m.content.strip() or m.tool_calls) for m in answer):
-        raise UnusableRowError(f"{name} is empty")
+        raise UnusableRowError(f"{name} is empty", "empty-answer")
 
 
 def _answer(value: Any, name: str, context: Context) -> list[Message]:
     """An answer as text, as one turn, or as a list of turns."""
     if isinstance(value, str):
         if not value.strip():
-            raise UnusableRowError(f"{name} is empty")
+            raise UnusableRowError(f"{name} is empty", "empty-answer")
         return [Message("assistant", value)]
     if isinstance(value, dict):
         return [read_message(value, context.spelling, 1)]
@@ -80,11 +80,12 @@ def _split(chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
     while shared < min(len(left), len(right)) and left[shared] == right[shared]:
         shared += 1
     if shared == len(chosen) == len(rejected):
-        raise UnusableRowError("chosen and rejected are the same")
+        raise UnusableRowError("chosen and rejected are the same", "chosen-equals-rejected")
     for side in (chosen, rejected):
         if shared < len(side) and side[shared].role != "assistant":
             raise UnusableRowError(
-                f"chosen and rejected have different prompts, from message {shared + 1} on"
+                f"chosen and rejected have different prompts, from message {shared + 1} on",
+                "pair-prompts-differ",
             )
     return chosen[:shared], chosen[shared:], rejected[shared:]
 
@@ -95,7 +96,9 @@ def _behind(prompt: Turns, answer: Turns, name: str) -> Turns:
         return answer
     bare = [m for m in answer if m.role != "system"] if prompt[0].role != "system" else list(answer)
     if _said(bare[: len(prompt)]) != _said(prompt):
-        raise UnusableRowError(f"{name} repeats another prompt than the row's")
+        raise UnusableRowError(
+            f"{name} repeats another prompt than the row's", "pair-prompts-differ"
+        )
     return bare[len(prompt) :]
 
 

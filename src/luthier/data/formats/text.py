@@ -8,12 +8,12 @@ from typing import Any
 from luthier.data.formats.format import Context, Format, fields
 from luthier.data.formats.messages import text_of
 from luthier.data.read import ending
-from luthier.data.text_forms import forms_of
+from luthier.data.text_forms import Form, forms_of
 from luthier.data.types import Text
 
 
 def _text(row: Mapping[str, Any], context: Context) -> Text:
-    return Text(text_of(row["text"], "'text'"), context.origin)
+    return Text(text_of(row["text"], "'text'", "empty-answer"), context.origin)
 
 
 def recognise(texts: Sequence[Text]) -> list[Text]:
@@ -22,12 +22,15 @@ def recognise(texts: Sequence[Text]) -> list[Text]:
     In a `.txt` file a row cannot hold a line end, so in rows recognised as chats the two
     characters `\n` stand for one.  Plain text keeps every character: `C:\new` is a path.
     """
-    found = []
-    for text, form in zip(texts, forms_of([text.text for text in texts]), strict=True):
-        escaped = form != "plain" and ending(Path(text.origin.file)) == ".txt"
-        body = text.text.replace("\\n", "\n") if escaped else text.text
-        found.append(replace(text, text=body, form=form))
-    return found
+    forms = forms_of([text.text for text in texts])
+    return [with_form(text, form) for text, form in zip(texts, forms, strict=True)]
+
+
+def with_form(text: Text, form: Form) -> Text:
+    """The text as one of that form; see `recognise`."""
+    escaped = form != "plain" and ending(Path(text.origin.file)) == ".txt"
+    body = text.text.replace("\\n", "\n") if escaped else text.text
+    return replace(text, text=body, form=form)
 
 
 TEXT_FORMATS = (

@@ -10,15 +10,19 @@ from luthier.errors import LimitError
 
 
 class UnusableRowError(Exception):
-    """One row cannot be used; the text is the reason a person reads."""
+    """One row cannot be used; the text is the reason a person reads, `kind` the doctor's rule."""
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
-def parse_json(text: str, what: str) -> Any:
+def parse_json(text: str, what: str, kind: str = "") -> Any:
     """JSON inside a string of a row."""
     try:
         return decode(text)
     except (ValueError, LimitError) as error:
-        raise UnusableRowError(f"{what} is not JSON: {error}") from error
+        raise UnusableRowError(f"{what} is not JSON: {error}", kind) from error
 
 
 def list_of(value: Any, what: str) -> Sequence[Any]:
@@ -54,7 +58,7 @@ def read_calls(value: Any, what: str) -> tuple[ToolCall, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        value = parse_json(value, what)
+        value = parse_json(value, what, "tool-arguments")
     if isinstance(value, dict):
         value = [value]
     return tuple(_call(call, what) for call in list_of(value, what))
@@ -70,11 +74,14 @@ def _call(value: Any, what: str) -> ToolCall:
     arguments = function.get("arguments", value.get("arguments", function.get("parameters")))
     name = function["name"]
     if isinstance(arguments, str):
-        arguments = parse_json(arguments, f"the arguments of {name}") if arguments.strip() else {}
+        text, what = arguments, f"the arguments of {name}"
+        arguments = parse_json(text, what, "tool-arguments") if text.strip() else {}
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
-        raise UnusableRowError(f"the arguments of {name} are {kind_of(arguments)}, not an object")
+        raise UnusableRowError(
+            f"the arguments of {name} are {kind_of(arguments)}, not an object", "tool-arguments"
+        )
     call_id = value.get("id")
     if call_id is not None and not isinstance(call_id, str):
         raise UnusableRowError(f"the id of the call of {name} is {kind_of(call_id)}, not a string")
@@ -98,12 +105,14 @@ def check_calls(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]])
             if offered and call.name not in offered:
                 names = ", ".join(sorted(offered)[:5])
                 raise UnusableRowError(
-                    f"message {number} calls {call.name!r}, which is not among its tools ({names})"
+                    f"message {number} calls {call.name!r}, which is not among its tools ({names})",
+                    "tool-unknown",
                 )
         wanted = message.tool_call_id
         if wanted is not None and made and None not in made and wanted not in made:
             raise UnusableRowError(
-                f"message {number} is the result of call {wanted!r}, which nobody made"
+                f"message {number} is the result of call {wanted!r}, which nobody made",
+                "tool-result-unmatched",
             )
 
 

@@ -1,0 +1,212 @@
+"""`check`: one pass over the rows, every rule on each, and the figures."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.config.defaults import Objective, per_device_batch_default
+from luthier.data.doctor.finding import SEVERITIES, Finding
+from luthier.data.doctor.keys import exact_key, loose_key
+from luthier.data.doctor.measure import Measure, sizes_of, uncut
+from luthier.data.doctor.places import Places
+from luthier.data.doctor.report import BadRows, Report
+from luthier.data.doctor.row import CheckedRow
+from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rules import RULES
+from luthier.data.doctor.stream import Progress, Read, Reading
+from luthier.data.read import expand
+from luthier.data.render import Renderer
+from luthier.data.types import BadRow, Conversation, Feedback, Preference, Sample, Text
+from luthier.errors import NoRowsError, TemplateError
+
+HEAD = 1000
+"""Rows from which the objective is told, where none is given."""
+
+
+def check(
+    files: Sequence[str],
+    *,
+    renderer: Renderer | None,
+    objective: str = "sft",
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    held_out: Sequence[str] = (),
+    context: int | None = None,
+    hidden_size: int | None = None,
+    model: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Look at every row of the files.
+
+    Memory does not grow with the text: about 100 bytes a row, and samples of fixed size.
+
+    Args:
+        files: Data sets, as `luthier.data.read.expand` takes them.
+        renderer: Training's own, with the seq_length of the run; None counts no tokens.
+        objective: What the rows are for: sft, dpo or text.
+        held_out: Data sets that must not be among the rows.
+        context: Positions the model was built for.
+        hidden_size: Of the model, for the cost of attention.
+
+    Raises:
+        FileAccessError: A file is missing or no plain file.  What is wrong inside a file is a
+            finding, not an error.
+    """
+    paths = expand(list(files))
+    if not paths:
+        raise NoRowsError("no file is given", fix="luthier data check rows.jsonl")
+    reading = Reading(paths, columns=columns, encoding=encoding)
+    facts = Facts(
+        objective,
+        renderer.seq_length if renderer else 2048,
+        renderer.tokenizer if renderer else None,
+        renderer,
+        context,
+        Places(),
+        _held_out_keys(held_out, columns, encoding),
+    )
+    return _Checkup(facts, reading, hidden_size).run(progress, model)
+
+
+def _held_out_keys(
+    names: Sequence[str], columns: Mapping[str, str] | None, encoding: str | None
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]] | None:
+    if not names:
+        return None
+    exact, loose = set(), set()
+    for read in Reading(expand(list(names)), columns=columns, encoding=encoding).rows():
+        if not isinstance(read.sample, BadRow):
+            exact.add(exact_key(read.sample))
+            loose.add(loose_key(read.sample))
+    return (
+        np.fromiter(exact, np.uint64, len(exact)),
+        np.fromiter(loose, np.uint64, len(loose)),
+    )
+
+
+class _Checkup:
+    """One pass over the rows."""
+
+    def __init__(self, facts: Facts, reading: Reading, hidden_size: int | None) -> None:
+        self.facts, self.reading = facts, reading
+        self.rules: list[Rule] = [rule(facts) for rule in RULES]
+        self.bad = BadRows()
+        self.used = self.read = 0
+        self.whole = uncut(facts.renderer) if facts.renderer else None
+        self.measure = Measure(seq_length=facts.seq_length, hidden_size=hidden_size)
+
+    def run(self, progress: Progress | None, model: str | None) -> Report:
+        for read in self.reading.rows(progress):
+            row = self._row(read)
+            if row.problem is not None:
+                self.bad.add(row.problem)
+            else:
+                self.used += 1
+            for rule in self.rules:
+                rule.row(row)
+        for problem in self.reading.problems:
+            for rule in self.rules:
+                rule.file(problem)
+        objective = cast(Objective, self.facts.objective)
+        step, _ = per_device_batch_default(objective, num_samples=max(1, self.used))
+        sampled = {name: count for rule in self.rules for name, count in rule.sampled().items()}
+        figures = self.measure.report(samples_per_step=step)
+        if figures and figures["sharing_rows"] < self.used:
+            sampled["sharing"] = figures["sharing_rows"]
+        return Report(
+            tuple(self.reading.files),
+            self.facts.objective,
+            self.read,
+            self.used,
+            self.bad,
+            figures,
+            tuple(self._findings()),
+            tuple(self.facts.renderer.notices) if self.facts.renderer else (),
+            sampled,
+            model,
+        )
+
+    def _findings(self) -> list[Finding]:
+        found = (rule.finish(self.read) for rule in self.rules)
+        findings = [finding for finding in found if finding is not None]
+        return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -f.count, f.code))
+
+    def _row(self, read: Read) -> CheckedRow:
+        index = self.facts.places.add(read.origin)
+        self.read += 1
+        fields = read.row.fields if read.row else {}
+        row = CheckedRow(index, read.origin, fields, read.format, unused=read.unused)
+        if isinstance(read.sample, BadRow):
+            row.problem = read.sample
+        else:
+            row.sample = read.sample
+            self._render(row, read.sample)
+        return row
+
+    def _render(self, row: CheckedRow, sample: Sample) -> None:
+        """Tokens of the row, and what a run with these settings makes of it."""
+        if problem := _wrong_kind(sample, self.facts.objective):
+            row.problem = BadRow(row.origin, problem, "objective-mismatch")
+            return
+        if self.whole is None or self.facts.renderer is None:
+            return
+        try:
+            made = self.whole.render(sample)
+            if not isinstance(made, BadRow):
+                row.example = made
+                row.sizes = sizes_of(sample, made, self.whole.tokenizer)
+                if row.sizes.longest > self.facts.seq_length:
+                    made = self.facts.renderer.render(sample)
+                    row.cut = not isinstance(made, BadRow)
+        except TemplateError as error:
+            row.problem = BadRow(row.origin, error.what, "template-refuses")
+            return
+        if isinstance(made, BadRow):
+            row.problem = made
+        if row.sizes is not None and row.example is not None:
+            self.measure.add(row.sizes, row.example, pair=isinstance(sample, Preference))
+
+
+_USES: Mapping[str, tuple[type, ...]] = {
+    "sft": (Conversation, Text),
+    "dpo": (Preference,),
+    "text": (Text,),
+}
+_NAMES: Mapping[type, str] = {
+    Conversation: "a conversation",
+    Preference: "a preference pair",
+    Text: "a text",
+}
+
+
+def _wrong_kind(sample: Sample, objective: str) -> str | None:
+    """Why the objective cannot use a sample; feedback has a rule of its own."""
+    if isinstance(sample, Feedback):
+        return None
+    if isinstance(sample, _USES.get(objective, (Conversation, Text, Preference))):
+        return None
+    return f"{_NAMES[type(sample)]}, which objective {objective} does not learn from"
+
+
+def objective_of(samples: Iterable[Sample]) -> str:
+    """The objective that most of some samples are for: dpo where they are pairs, else sft."""
+    kinds = [isinstance(sample, Preference) for sample in samples]
+    return "dpo" if kinds and sum(kinds) > len(kinds) / 2 else "sft"
+
+
+def head_samples(
+    files: Sequence[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    most: int | None = HEAD,
+) -> Iterator[Sample]:
+    """The samples of the first rows of each file; of all rows where `most` is None."""
+    for path in expand(list(files)):
+        for number, read in enumerate(Reading([path], columns=columns, encoding=encoding).rows()):
+            if most is not None and number >= most:
+                break
+            if not isinstance(read.sample, BadRow):
+                yield read.sample

@@ -1,0 +1,33 @@
+"""A file in another encoding than UTF-8."""
+
+from luthier.data.doctor.finding import Finding
+from luthier.data.doctor.rule import FileProblem, Rule
+from luthier.data.types import Origin
+from luthier.errors import LuthierError
+
+
+class EncodingNotUtf8(Rule):
+    """A file whose bytes are not UTF-8; says which encoding they look like."""
+
+    code = "encoding-not-utf8"
+    severity = "error"
+    title = "a file that is not UTF-8"
+    why = "read as UTF-8 it cannot be decoded, and read in a wrong encoding it teaches garbage"
+    example = "中文 written as the GB18030 bytes d6 d0 ce c4"
+    fix = "luthier data fix FILE --output NEW writes it as UTF-8; or --encoding NAME"
+
+    _error: LuthierError | None = None
+
+    def file(self, problem: FileProblem) -> None:
+        """Keep the error, which names the encoding."""
+        if problem.code == self.code:
+            self._error = self._error or problem.error
+            self.hit(Origin(problem.path, 0), problem.error.what)
+
+    def finish(self, rows: int) -> Finding | None:
+        """One finding for all such files."""
+        if self._error is None:
+            return None
+        name = self._error.fix.removeprefix("--encoding ")
+        fix = f"luthier data fix FILE --output NEW writes it as UTF-8; or {self._error.fix}"
+        return self.finding(f"{self.count:,} files", fix=fix, params={"encoding": name})

@@ -1,0 +1,32 @@
+"""A file that cannot be read to its end."""
+
+from luthier.data.doctor.finding import Finding
+from luthier.data.doctor.rule import FileProblem, Rule
+from luthier.data.types import Origin
+from luthier.errors import LuthierError
+
+
+class FileUnreadable(Rule):
+    """A file that is not well-formed from some line on, or has no rows."""
+
+    code = "file-unreadable"
+    severity = "error"
+    title = "a file that cannot be read to its end"
+    why = "a run stops here before it begins; the rows behind the place were not seen"
+    example = '{"instruction": "Say hello.", "output": "Hel'
+    fix = "mend the line named; python -m json.tool checks one object"
+
+    _error: LuthierError | None = None
+
+    def file(self, problem: FileProblem) -> None:
+        """Keep the error that training would end with."""
+        if problem.code == self.code:
+            self._error = self._error or problem.error
+            self.hit(Origin(problem.path, 0), problem.error.what)
+
+    def finish(self, rows: int) -> Finding | None:
+        """One finding for all such files."""
+        if self._error is None:
+            return None
+        fix = self._error.fix or self.fix
+        return self.finding(f"{self.count:,} files", why=self._error.why or self.why, fix=fix)

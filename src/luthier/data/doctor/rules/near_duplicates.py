@@ -1,0 +1,62 @@
+"""Rows that say nearly the same as an earlier row."""
+
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.data.doctor.finding import Finding
+from luthier.data.doctor.keys import exact_key
+from luthier.data.doctor.minhash import signature, similar_pairs
+from luthier.data.doctor.row import CheckedRow
+from luthier.data.doctor.rule import Facts, Rule
+
+MOST_ROWS = 200_000
+SIMILAR = 0.8
+
+
+class NearDuplicates(Rule):
+    """Rows that share 80 % of their pieces of five characters with an earlier one (estimated by
+    MinHash), without being the same; the first 200,000 rows are compared."""
+
+    code = "near-duplicates"
+    severity = "warning"
+    title = "near duplicates"
+    why = "rows from one mould are learned by heart, and across a split they make held-out figures too good"
+    example = [
+        {"instruction": "Name the capital of France, please.", "output": "The capital is Paris."},
+        {"instruction": "Name the capital of France please.", "output": "The capital is Paris."},
+    ]
+    fix = "keep one of each group, or split so that a group stays on one side"
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._signatures: list[NDArray[np.uint32]] = []
+        self._keys, self._rows = array("Q"), array("I")
+        self._seen = 0
+
+    def row(self, row: CheckedRow) -> None:
+        """Keep a signature of 256 bytes."""
+        if row.sample is None:
+            return
+        self._seen += 1
+        if len(self._rows) < MOST_ROWS and (made := signature(row.text)) is not None:
+            self._signatures.append(made)
+            self._keys.append(exact_key(row.sample))
+            self._rows.append(row.index)
+
+    def sampled(self) -> dict[str, int]:
+        """Whether all rows were compared."""
+        return {self.code: len(self._rows)} if self._seen > MOST_ROWS else {}
+
+    def finish(self, rows: int) -> Finding | None:
+        """Every row that is near an earlier one; those that are the same have a rule of their own."""
+        if len(self._rows) < 2:
+            return None
+        table = np.stack(self._signatures)
+        places = self.facts.places
+        for later, earlier, share in similar_pairs(table, SIMILAR):
+            if self._keys[later] != self._keys[earlier]:
+                origin = places[self._rows[earlier]]
+                self.hit(places[self._rows[later]], f"{share:.0%} like line {origin.line}")
+        return super().finish(rows)
