@@ -69,3 +69,38 @@ def test_every_format_has_an_example(capsys):
     code, out, _ = run(capsys, "data", "formats", "--json")
     assert code == 0
     assert all(one["example"] and one["meaning"] for one in json.loads(out))
+
+
+def test_what_truncation_takes_is_marked(tmp_path, model, capsys):
+    path = tmp_path / "long.jsonl"
+    turns = [{"role": "user", "content": "why " * 40}, {"role": "assistant", "content": "so " * 20}]
+    path.write_text(json.dumps({"messages": turns}) + "\n")
+    words = ["data", "show", str(path), "--model", model, "--seq_length"]
+    _, out, _ = run(capsys, *words, "128")
+    assert "tokens of the prompt" in out
+    assert out.count("⟦") == 1
+    _, whole, _ = run(capsys, *words, "4000")
+    assert "⟦" not in whole
+    _, shown, _ = run(capsys, *words, "128", "--json")
+    body = json.loads(shown)
+    left = [piece for piece in body["sequences"][0] if not piece["cut"]]
+    assert sum(len(piece["ids"]) for piece in left) == 128
+    assert sum(len(piece["ids"]) for piece in left if piece["weight"]) == body["learned"][0]
+
+
+def test_a_pair_shows_what_it_shares_and_a_page_escapes_it(tmp_path, model, capsys):
+    path, page = tmp_path / "pairs.jsonl", tmp_path / "row.html"
+    pair = {"prompt": "Why <b>?", "chosen": "Because.", "rejected": "<script>x</script>"}
+    path.write_text(json.dumps(pair) + "\n")
+    words = ["data", "show", str(path), "--model", model, "--objective", "dpo"]
+    _, out, _ = run(capsys, *words)
+    assert "(rejected), its first" in out
+    code, out, _ = run(capsys, *words, "--html", str(page))
+    text = page.read_text("utf-8")
+    assert (code, out) == (0, f"written: {page}\n")
+    assert "<script>" not in text
+    assert "&lt;script&gt;x" in text
+    assert 'class="shared' in text
+    code, _, err = run(capsys, *words, "--html", str(page))
+    assert code == 2
+    assert "exists" in err

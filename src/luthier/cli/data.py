@@ -8,6 +8,9 @@ from luthier.cli.options import AsJson
 
 RowNumber = Annotated[int, typer.Option("--row", help="Line of the row in the file, from 1.")]
 Files = Annotated[list[str], typer.Argument(help="Data files.", show_default=False)]
+Html = Annotated[
+    str | None, typer.Option("--html", help="Write a page to this file.", show_default=False)
+]
 File = Annotated[str, typer.Argument(help="Data file.", show_default=False)]
 
 
@@ -44,14 +47,40 @@ def check(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
         raise typer.Exit(2)
 
 
-def show(flags: dict[str, Any], file: File, row: RowNumber = 1, as_json: AsJson = False) -> None:
+def show(
+    flags: dict[str, Any],
+    file: File,
+    row: RowNumber = 1,
+    html: Html = None,
+    as_json: AsJson = False,
+) -> None:
     """One row as training gets it: every piece of text, and which tokens are learned."""
-    from luthier.cli import render
+    from luthier.cli import render_row
     from luthier.config import read
     from luthier.recipes.preview import preview
 
     resolved = read.load({"dataset": file, "model": "starter"}, flags)
-    render.row(preview(resolved.settings, row), as_json=as_json)
+    shown = preview(resolved.settings, row)
+    if html is not None:
+        _write_page(html, shown)
+    else:
+        render_row.row(shown, as_json=as_json)
+
+
+def _write_page(target: str, shown: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from luthier.durable import write_atomic
+    from luthier.errors import UsageError
+    from luthier.recipes.preview_page import page
+
+    path = Path(target)
+    if path.exists():
+        raise UsageError(
+            f"--html {target} exists", why="no file is overwritten", fix="give a new name"
+        )
+    write_atomic(path, page([shown], title=shown["row"]))
+    typer.echo(f"written: {path}")
 
 
 def formats(as_json: AsJson = False) -> None:

@@ -141,41 +141,11 @@ def compact(value: Any) -> str:
     return clean(json.dumps(value, ensure_ascii=False))
 
 
-def row(shown: Mapping[str, Any], *, as_json: bool) -> None:
-    """A row as the model sees it; learned text is bold on a terminal, between « and » elsewhere."""
-    if as_json:
-        dump(shown)
-        return
-    line(f"{shown['row']}: tokens {cell(shown['tokens'])}, learned {cell(shown['learned'])}")
-    for notice in (*shown["notices"], shown["dropped"] and f"dropped: {shown['dropped']}"):
-        if notice:
-            line(f"notice: {notice}")
-    for number, pieces in enumerate(shown["sequences"], 1):
-        line(f"--- sequence {number} of {len(shown['sequences'])}")
-        _pieces(pieces)
-
-
 def marked(pieces: Iterable[tuple[str, float]]) -> str:
     """Text with each learned stretch between « and »."""
     stretches = itertools.groupby(pieces, key=lambda piece: piece[1] > 0)
     joined = ((learned, "".join(text for text, _ in stretch)) for learned, stretch in stretches)
     return "".join(f"«{text}»" if learned else text for learned, text in joined)
-
-
-def _pieces(pieces: Iterable[Mapping[str, Any]]) -> None:
-    if not sys.stdout.isatty():
-        parts = [(one["text"], one["weight"]) for one in pieces]
-        sys.stdout.write(clean_lines(marked(parts)) + "\n")
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    styles = {"control": "dim"}
-    styled = (
-        (clean(one["text"]), "bold green" if one["weight"] > 0 else styles.get(one["kind"], ""))
-        for one in pieces
-    )
-    Console(highlight=False).print(Text.assemble(*styled))
 
 
 class Watcher:

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from luthier.config.settings import Settings
+from luthier.data import marks
 from luthier.data.load import Loaded
-from luthier.data.render import Piece, Renderer
+from luthier.data.render import Renderer
 from luthier.data.template import RowTemplateError
 from luthier.data.tokenizer import Tokenizer
-from luthier.data.types import BadRow, Sample
+from luthier.data.types import BadRow, Preference, Sample
 from luthier.errors import DataError
 from luthier.models.source import resolve_source
 from luthier.recipes.inputs import load_rows, make_renderer
@@ -22,8 +23,11 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
         line: Line in the file, from 1, as messages name rows; the row's place in a JSON array.
 
     Returns:
-        `row`, `sequences` (each a list of pieces with `text`, `ids`, `weight`, `kind`), `tokens`,
-        `learned`, `dropped` (a reason, or None) and `notices`.
+        `row`, `line`; `sequences`, each a list of pieces with `text`, `ids`, `weight`, `kind`,
+        `shared` (computed once with an earlier sequence) and `cut` (taken by truncation); `names`
+        of the sequences of a pair; per sequence the number of `tokens`, `shared` and `learned`
+        ones and the `cut_spans` (null where what is left was tokenised anew); `cut`, what was
+        taken in all; `dropped` (a reason, or None); `notices`.
 
     Raises:
         DataError: There is no such row, or it cannot be used; the reason is in the message.
@@ -50,7 +54,7 @@ def previews(settings: Settings, *, first: int, count: int) -> dict[str, Any]:
     everything.sort(key=lambda one: (places.get(one.origin.file, 0), one.origin.line))
     rows: list[dict[str, Any]] = []
     for sample in everything[first - 1 : first - 1 + count]:
-        where = {"row": str(sample.origin), "line": sample.origin.line}
+        where: dict[str, Any] = {"row": str(sample.origin), "line": sample.origin.line}
         if isinstance(sample, BadRow):
             rows.append({**where, "bad": sample.reason})
             continue
@@ -77,14 +81,34 @@ def _opened(settings: Settings) -> tuple[Loaded, Renderer, list[str]]:
 
 def _shown(renderer: Renderer, sample: Sample) -> dict[str, Any]:
     rendered = renderer.render(sample)
-    sequences = [[_plain(piece) for piece in pieces] for pieces in renderer.explain(sample)]
+    explained = renderer.explain(sample)
+    wholes = [marks.ids_of(pieces) for pieces in explained]
+    shared = marks.shared_tokens(wholes)
+    kept = [] if isinstance(rendered, BadRow) else [one.ids for one in rendered.sequences]
+    whole_kept = len(kept) == len(wholes)
+    spans = [
+        marks.cut_spans(whole, kept[place]) if whole_kept else None
+        for place, whole in enumerate(wholes)
+    ]
     return {
         "row": str(sample.origin),
-        "sequences": sequences,
-        "tokens": [sum(len(piece["ids"]) for piece in pieces) for pieces in sequences],
+        "line": sample.origin.line,
+        "names": ["chosen", "rejected"] if isinstance(sample, Preference) else [],
+        "sequences": [
+            [
+                _plain(one)
+                for one in marks.mark(
+                    pieces, renderer.tokenizer.decode, shared=shared[place], cuts=spans[place] or ()
+                )
+            ]
+            for place, pieces in enumerate(explained)
+        ],
+        "tokens": [len(whole) for whole in wholes],
+        "shared": shared,
         "learned": _learned(rendered),
         "dropped": rendered.reason if isinstance(rendered, BadRow) else None,
         "cut": _cut(rendered),
+        "cut_spans": spans,
     }
 
 
@@ -108,9 +132,15 @@ def _row(loaded: Loaded, line: int) -> Sample:
     )
 
 
-def _plain(piece: Piece) -> dict[str, Any]:
-    ids = [int(one) for one in piece.ids]
-    return {"text": piece.text, "ids": ids, "weight": float(piece.weight), "kind": piece.kind}
+def _plain(piece: marks.Marked) -> dict[str, Any]:
+    return {
+        "text": piece.text,
+        "ids": [int(one) for one in piece.ids],
+        "weight": float(piece.weight),
+        "kind": piece.kind,
+        "shared": piece.shared,
+        "cut": piece.cut,
+    }
 
 
 def _learned(rendered: Any) -> list[int]:
