@@ -1,0 +1,42 @@
+"""Facts to settings: goes through the table once."""
+
+from typing import Any
+
+from luthier.planner.advice.facts import Facts
+from luthier.planner.advice.reason import Advice, Reason
+from luthier.planner.advice.rules import REMARKS, TABLE, Rule
+from luthier.planner.speech import catalogue
+
+
+def advise(facts: Facts, *, lang: str = "en") -> Advice:
+    """Settings for these rows, this model and this machine, each with its reason.
+
+    Args:
+        facts: Plain numbers; the names in `facts.model.name` and `facts.dataset` are only written
+            down.
+        lang: en, zh, id or vi; the language of the texts, never of the decisions.
+
+    Raises:
+        UsageError: There is no such language.
+    """
+    catalogue(lang)
+    chosen: dict[str, Any] = {}
+    reasons: list[Reason] = []
+    for rule in TABLE:
+        if rule.setting not in chosen and rule.when(facts, chosen):
+            reason = _applied(rule, facts, chosen)
+            chosen[rule.setting] = reason.value
+            reasons.append(reason)
+    remarks = [_applied(rule, facts, chosen) for rule in REMARKS if rule.when(facts, chosen)]
+    settings = {"model": facts.model.name, "dataset": list(facts.dataset), **chosen}
+    return Advice(settings, reasons, remarks, lang)
+
+
+def _applied(rule: Rule, facts: Facts, chosen: dict[str, Any]) -> Reason:
+    return Reason(
+        rule.setting,
+        rule.value(facts, chosen),
+        rule.code,
+        rule.params(facts, chosen),
+        rule.source,
+    )
