@@ -89,12 +89,12 @@ class Advice:
 
 
 def _comment(sentence: str) -> list[str]:
-    return textwrap.wrap(sentence, 98, initial_indent="# ", subsequent_indent="# ")
+    width = 50 if any("\u2e80" < letter < "\uffe0" for letter in sentence) else 98
+    return textwrap.wrap(sentence, width, initial_indent="# ", subsequent_indent="# ")
 
 
 def _written(name: str, value: Any) -> str:
     if isinstance(value, float):
-        plain = f"{value:g}"
-        return f"{name}: {plain}"
-    body = yaml.safe_dump({name: value}, allow_unicode=True, default_flow_style=None, width=4096)
-    return body.strip()
+        return f"{name}: {value:g}"
+    body = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, width=4096)
+    return f"{name}: {body.strip().removesuffix('...').strip()}"
