@@ -1,0 +1,114 @@
+// A job in three choices, with what it will take beside them.  The form is in the address.
+import { html, useEffect, useState } from "../lib.js";
+import { get, post, useData } from "../api.js";
+import { t } from "../i18n.js";
+import { go, replace } from "../route.js";
+import { Button, ErrorNote, PageHead, toast } from "../parts/basic.js";
+import { FileChoice, ModelChoice } from "../parts/choose.js";
+import { Live } from "../parts/plan.js";
+import { SettingField, SettingsForm } from "../parts/settings_form.js";
+
+const METHODS = ["lora", "qlora", "full"];
+const OBJECTIVES = ["sft", "dpo", "text"];
+const PLACED = ["model", "dataset", "eval_dataset", "method", "objective", "output_dir", "resume", "load_in_4bit", "load_in_8bit"];
+
+function fromAddress({ model, data, held, method, objective, s, name }) {
+  let more = {};
+  try {
+    more = s ? JSON.parse(s) : {};
+  } catch {
+    more = {}; // a damaged address is an empty form, not an error
+  }
+  return { model: model ?? "starter", data: data ?? "", held: held ?? "", method: method ?? "lora", objective: objective ?? "sft", name: name ?? "", more };
+}
+
+const toAddress = (form) => ({ ...form, more: undefined, s: Object.keys(form.more).length ? JSON.stringify(form.more) : "" });
+
+function fromJob(detail) {
+  const given = detail.job.settings ?? detail.settings ?? {};
+  const one = (value) => (Array.isArray(value) ? value[0] : value) ?? "";
+  const more = Object.fromEntries(Object.entries(given).filter(([name, value]) => !PLACED.includes(name) && value !== null));
+  return { model: given.model ?? detail.job.model, data: one(given.dataset), held: one(given.eval_dataset), method: given.method ?? "lora", objective: given.objective ?? "sft", name: "", more };
+}
+
+export function settingsOf(form) {
+  const settings = { model: form.model, dataset: [form.data], method: form.method, objective: form.objective, ...form.more };
+  if (form.held) settings.eval_dataset = [form.held];
+  if (form.method === "full") delete settings.lora_dim;
+  return settings;
+}
+
+export default function NewJob({ route }) {
+  const [form, setForm] = useState(() => fromAddress(route.query));
+  const [all, setAll] = useState(false);
+  const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const known = useData("api/settings");
+  const settings = known.data?.settings ?? [];
+  useEffect(() => {
+    if (route.query.from) get(`api/jobs/${encodeURIComponent(route.query.from)}`).then((detail) => setForm(fromJob(detail)), setError);
+  }, [route.query.from]);
+  const change = (part) => {
+    const next = { ...form, ...part };
+    setForm(next);
+    setError(null);
+    replace("new", toAddress(next));
+  };
+  const set = (name, value) => {
+    const { [name]: _, ...others } = form.more;
+    change({ more: value === undefined ? others : { ...others, [name]: value } });
+  };
+  const submit = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      const job = await post("api/jobs", { settings: settingsOf(form), ...(form.name && { name: form.name }) });
+      toast(t("new.started"));
+      go("job", (job.job ?? job).id);
+    } catch (failed) {
+      setError(failed);
+      setBusy(false);
+    }
+  };
+  const simple = settings.filter((one) => one.simple && !PLACED.includes(one.name) && applies(one.name, form));
+  return html`<${PageHead} title=${t("new.title")} lead=${t("new.lead")} />
+    <form class="new-job" onSubmit=${submit}>
+      <div class="stack wide">
+        <section class="card stack" aria-labelledby="what"><h2 id="what">${t("new.what")}</h2>
+          <div class="form-grid">
+            <${ModelChoice} id="model" label=${t("new.model")} value=${form.model} onChange=${(model) => change({ model })} />
+            <${FileChoice} id="data" label=${t("new.data")} value=${form.data} onChange=${(data) => change({ data })} help=${html`<a href="#/data">${t("new.upload")}</a>`} />
+            <${FileChoice} id="held" label=${t("new.held")} value=${form.held} onChange=${(held) => change({ held })} empty=${t("new.held.none")} />
+            <div class="field"><label for="name">${t("new.name")}</label><input id="name" class="input" maxlength="64" value=${form.name} onInput=${(event) => change({ name: event.target.value })} /></div>
+          </div>
+        </section>
+        <section class="card stack wide" aria-labelledby="how"><h2 id="how">${t("new.how")}</h2>
+          <${Choices} name="method" legend=${t("new.method")} values=${METHODS} value=${form.method} onChange=${(method) => change({ method })} />
+          <${Choices} name="objective" legend=${t("new.objective")} values=${OBJECTIVES} value=${form.objective} onChange=${(objective) => change({ objective })} />
+        </section>
+        <section class="card stack wide" aria-labelledby="settings-head">
+          <div class="card-head"><h2 id="settings-head">${t("new.settings")}</h2>
+            <div class="row" role="group" aria-label=${t("new.settings")}>
+              <${Button} kind="small" aria-pressed=${!all} onClick=${() => setAll(false)}>${t("new.simple")}</${Button}>
+              <${Button} kind="small" aria-pressed=${all} onClick=${() => setAll(true)}>${t("new.all")}</${Button}>
+            </div></div>
+          <${ErrorNote} error=${known.error} />
+          ${all
+            ? html`<${SettingsForm} settings=${settings.filter((one) => !PLACED.includes(one.name))} values=${form.more} set=${set} wrong=${error?.param} />`
+            : html`<div class="form-grid">${simple.map((one) => html`<${SettingField} key=${one.name} setting=${one} value=${form.more[one.name]} set=${set} wrong=${error?.param === one.name} />`)}</div>`}
+        </section>
+        <${ErrorNote} error=${error} />
+        <div class="row"><${Button} type="submit" kind="main-action" icon="play" disabled=${busy || !form.data}>${t("new.start")}</${Button}>
+          ${!form.data && html`<span class="small muted">${t("new.choose.data")}</span>`}</div>
+      </div>
+      <${Live} form=${form} settings=${settingsOf(form)} set=${(more) => change({ more: { ...form.more, ...more } })} />
+    </form>`;
+}
+
+const applies = (name, form) => !(name.startsWith("lora") && form.method === "full") && !(name.startsWith("dpo") && form.objective !== "dpo");
+
+const Choices = ({ name, legend, values, value, onChange }) =>
+  html`<fieldset><legend>${legend}</legend><div class="choices">
+    ${values.map((one) => html`<label class="choice" key=${one}><input type="radio" name=${name} value=${one} checked=${one === value} onChange=${() => onChange(one)} />
+      <span class="stack tight"><span class="strong">${t(`${name}.${one}`)}</span><span class="small muted">${t(`${name}.${one}.text`)}</span></span></label>`)}
+  </div></fieldset>`;

@@ -1,0 +1,80 @@
+"""Words of the page: the same in every language, each used, none missing."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+WEB = Path(__file__).parents[2] / "src" / "luthier" / "web"
+LANGUAGES = ("en", "zh", "id", "vi")
+SOURCE = "\n".join(path.read_text("utf-8") for path in sorted((WEB / "js").rglob("*.js")))
+
+
+def catalogue(language):
+    def once(pairs):
+        names = [name for name, _ in pairs]
+        assert len(names) == len(set(names)), "a key is there twice"
+        return dict(pairs)
+
+    return json.loads(
+        (WEB / "lang" / f"{language}.json").read_text("utf-8"), object_pairs_hook=once
+    )
+
+
+ENGLISH = catalogue("en")
+
+
+def placeholders(text):
+    return sorted(re.findall(r"\{(\w+)\}", text))
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_a_language_says_everything_english_says(language):
+    words = catalogue(language)
+    assert sorted(words) == sorted(ENGLISH)
+    assert [key for key in words if not words[key].strip()] == []
+    unlike = [
+        key
+        for key in words
+        if placeholders(words[key]) != placeholders(ENGLISH[key]) and not key.endswith("_one")
+    ]
+    assert unlike == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_a_language_is_a_translation(language):
+    words = catalogue(language)
+    longer = [key for key in words if len(ENGLISH[key].split()) > 3]
+    assert [key for key in longer if words[key] == ENGLISH[key]] == []
+
+
+def asked():
+    """Keys written out, and beginnings of keys that are made from a value."""
+    literal = set(re.findall(r"[\"`]([a-z_]+(?:\.[a-z_]+)+|[a-z]+)[\"`]", SOURCE))
+    made = set(re.findall(r"`([a-z_]+\.(?:[a-z_]+\.)*)\$\{", SOURCE))
+    return literal, made
+
+
+def test_every_word_is_used():
+    literal, made = asked()
+    made |= {"method.", "objective."}  # parts of one form, named after the field
+    unused = [
+        key
+        for key in ENGLISH
+        if key.removesuffix("_one") not in literal and not key.startswith(tuple(made))
+    ]
+    assert unused == []
+
+
+def test_no_word_is_missing():
+    wanted = set(re.findall(r"\bt\([\"`]([a-z_.]+)[\"`]", SOURCE))
+    assert sorted(wanted - set(ENGLISH)) == []
+
+
+def test_vietnamese_and_chinese_are_written_in_their_own_letters():
+    assert sum(bool(re.search(r"[\u4e00-\u9fff]", text)) for text in catalogue("zh").values()) > 300
+    assert (
+        sum(bool(re.search(r"[à-ỹđ]", text, re.IGNORECASE)) for text in catalogue("vi").values())
+        > 250
+    )
