@@ -15,7 +15,7 @@ import typer
 from luthier.errors import LuthierError
 
 COMMANDS = (
-    "demo", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs", "doctor",
+    "demo", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs", "serve", "doctor",
 )  # fmt: skip
 """Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
 

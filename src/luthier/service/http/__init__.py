@@ -1,0 +1,1 @@
+"""The HTTP API: OpenAI's fine-tuning surface under `/v1`, everything else under `/api`."""

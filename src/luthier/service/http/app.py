@@ -1,0 +1,156 @@
+"""The application: routes, what stands before them, and what lives as long as it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from luthier.errors import LuthierError
+from luthier.service.files import Files
+from luthier.service.http import (
+    envelope,
+    openapi,
+    own_data,
+    own_jobs,
+    own_machine,
+    own_session,
+    v1_chat,
+    v1_files,
+    v1_jobs,
+    v1_models,
+)
+from luthier.service.http.credentials import Credentials
+from luthier.service.http.guard import GUARDED, Guard
+from luthier.service.http.limits import Limits
+from luthier.service.http.parts import Parts
+from luthier.service.http.policy import may_use
+from luthier.service.http.static import Page
+from luthier.service.jobs import Jobs
+from luthier.service.workers.chat import Chats
+from luthier.service.workers.helper import Helpers
+
+
+def create_app(
+    *,
+    jobs: Jobs,
+    files: Files,
+    helpers: Helpers,
+    chats: Chats,
+    token: str,
+    home: Path,
+    hosts: Collection[str] = (),
+    roots: Collection[Path] = (),
+    limits: Limits | None = None,
+) -> "Application":
+    """The application of one server.
+
+    Args:
+        token: What programs send as bearer token.
+        home: Folder of luthier's own files.
+        hosts: Allowed Host headers with their port; none means loopback at any port.
+        roots: Folders besides `home` that jobs may name by path.
+        limits: Bounds of size, rate and time.
+    """
+    parts = Parts(
+        home=home,
+        jobs=jobs,
+        files=files,
+        helpers=helpers,
+        chats=chats,
+        credentials=Credentials(token),
+        limits=limits or Limits(),
+        roots=tuple(roots),
+    )
+    jobs.may_use = may_use(home, roots)
+    routes = FastAPI(
+        title="luthier",
+        version=version("luthier"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    routes.state.parts, routes.state.recent = parts, v1_jobs.Recent()
+    for module in (
+        own_session,
+        v1_files,
+        v1_jobs,
+        v1_models,
+        v1_chat,
+        own_machine,
+        own_jobs,
+        own_data,
+    ):
+        routes.include_router(module.router)
+    handlers: dict[Any, Any] = {
+        envelope.ApiError: envelope.on_api_error,
+        LuthierError: envelope.on_luthier_error,
+        HTTPException: envelope.on_http_error,
+        RequestValidationError: envelope.on_validation_error,
+        Exception: envelope.on_fault,
+    }
+    for kind, handler in handlers.items():
+        routes.add_exception_handler(kind, handler)
+    openapi.install(routes)
+    routes.router.default = _Rest(Page())
+    guard = Guard(
+        routes,
+        credentials=parts.credentials,
+        hosts=hosts,
+        limits=parts.limits,
+        state=parts.state,
+    )
+    return Application(guard, routes, parts)
+
+
+class _Rest:
+    """What no route takes: the page, and a refusal for everything that looks like the API."""
+
+    def __init__(self, page: ASGIApp) -> None:
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(GUARDED):
+            message = f"there is no {scope['method']} {scope['path'][:200]}"
+            answer = envelope.ApiError(404, message, code="unknown_url").response()
+            await answer(scope, receive, send)
+        else:
+            await self._page(scope, receive, send)
+
+
+class Application:
+    """An ASGI application, with the parts it stands on."""
+
+    def __init__(self, guarded: ASGIApp, routes: FastAPI, parts: Parts) -> None:
+        self._guarded, self.routes, self.parts = guarded, routes, parts
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve."""
+        await self._guarded(scope, receive, send)
+
+    def close(self) -> None:
+        """Answer 503 from now on and end every event stream; safe from a signal handler."""
+        self.parts.state.closing = True
+        self.parts.hub.close()
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    turning = asyncio.create_task(parts.hub.run())
+    try:
+        yield
+    finally:
+        parts.state.closing = True
+        parts.hub.close()
+        turning.cancel()
+        await asyncio.gather(turning, return_exceptions=True)
+        parts.hub.stop()

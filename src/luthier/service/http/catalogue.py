@@ -1,0 +1,98 @@
+"""Gallery models and settings as plain data for a page."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from luthier.gallery import GalleryModel
+
+SIMPLE = frozenset(
+    {"model", "method", "objective", "dataset", "eval_split", "num_train_epochs", "learning_rate",
+     "lora_dim", "seq_length", "per_device_train_batch_size", "dpo_beta", "load_in_4bit"}
+)  # fmt: skip
+"""What a form shows at first."""
+
+BRIEF = ("name", "title", "family", "hub", "modelscope", "licence", "gated", "parameters", "context",
+         "languages", "template", "tested")  # fmt: skip
+
+
+def gallery_entry(
+    model: GalleryModel,
+    marks: Mapping[str, Any] | None,
+    local: Collection[str],
+    *,
+    whole: bool = False,
+) -> dict[str, Any]:
+    """A model of the gallery.
+
+    Args:
+        marks: For each method whether it fits, and its peak in bytes; None where unknown.
+        local: Names of models that are on this machine.
+        whole: Every field instead of those of a card.
+    """
+    known = {one.name for one in fields(model)}
+    entry = {name: getattr(model, name) for name in BRIEF if name in known}
+    if whole:
+        entry = {**entry, **asdict(model)}
+    entry.setdefault("title", model.name)
+    return {**entry, "local": model.name in local or model.hub in local, "marks": marks}
+
+
+def settings_list(kind: type[BaseModel], groups: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every field of the settings, in its group, in order."""
+    starts, group, found = {first: title for title, first in groups.items()}, "", []
+    for name, field in kind.model_fields.items():
+        group = starts.get(name, group)
+        default = field.get_default(call_default_factory=True)
+        found.append(
+            {
+                "name": name,
+                "type": _type(field.annotation),
+                "choices": _choices(field.annotation),
+                "default": None if default is PydanticUndefined else default,
+                "required": field.is_required(),
+                "help": " ".join((field.description or "").split()),
+                "group": group,
+                "simple": name in SIMPLE,
+                "bounds": _bounds(field.metadata),
+            }
+        )
+    return found
+
+
+def _parts(annotation: Any) -> list[Any]:
+    return [annotation, *(part for inner in get_args(annotation) for part in _parts(inner))]
+
+
+def _choices(annotation: Any) -> list[str]:
+    literals = [get_args(part) for part in _parts(annotation) if get_origin(part) is Literal]
+    return [word for words in literals for word in words if isinstance(word, str)]
+
+
+def _type(annotation: Any) -> str:
+    """The widest kind of value it takes: a form field can be made from it."""
+    found = _parts(annotation)
+    origins = {get_origin(part) for part in found}
+    kinds: tuple[tuple[type, str], ...] = ((dict, "mapping"), (tuple, "list"))
+    for kind, name in kinds:
+        if kind in origins or kind in found:
+            return name
+    kinds = ((bool, "boolean"), (float, "number"), (int, "integer"))
+    for kind, name in kinds:
+        if kind in found:
+            return name
+    return "choice" if _choices(annotation) else "text"
+
+
+def _bounds(metadata: Collection[Any]) -> dict[str, float]:
+    names = {"ge": "min", "gt": "above", "le": "max", "lt": "below"}
+    found = {}
+    for one in metadata:
+        for ours, theirs in names.items():
+            value = getattr(one, ours, None)
+            if isinstance(value, int | float):
+                found[theirs] = value
+    return found

@@ -1,0 +1,68 @@
+"""The same job in other words: command line, YAML, Python, OpenAI's client, curl."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+
+def commands(settings: Mapping[str, Any], *, base_url: str) -> dict[str, str]:
+    """How a job with these settings is started elsewhere; no token is in any of them."""
+    plain = {name: value for name, value in settings.items() if value is not None}
+    return {
+        "cli": _cli(plain),
+        "yaml": yaml.safe_dump(plain, sort_keys=False, allow_unicode=True),
+        "python": _python(plain),
+        "openai": _openai(plain, base_url),
+        "curl": _curl(plain, base_url),
+    }
+
+
+def _cli(settings: Mapping[str, Any]) -> str:
+    words = ["luthier", "train"]
+    for name, value in settings.items():
+        words += [f"--{name}", shlex.quote(_word(value))]
+    return " ".join(words)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _python(settings: Mapping[str, Any]) -> str:
+    lines = [f"    {name}={value!r}," for name, value in settings.items()]
+    return "\n".join(["import luthier", "", "run = luthier.train(", *lines, ")"])
+
+
+def _openai(settings: Mapping[str, Any], base_url: str) -> str:
+    rest = dict(settings)
+    model, dataset = rest.pop("model", "starter"), rest.pop("dataset", "file-...")
+    data = dataset[0] if isinstance(dataset, list | tuple) and dataset else dataset
+    extra = {"luthier": rest} if rest else {}
+    return "\n".join(
+        [
+            "import os",
+            "from openai import OpenAI",
+            "",
+            f'client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["LUTHIER_TOKEN"])',
+            "job = client.fine_tuning.jobs.create(",
+            f"    model={model!r},",
+            f"    training_file={data!r},",
+            f"    extra_body={extra!r},",
+            ")",
+        ]
+    )
+
+
+def _curl(settings: Mapping[str, Any], base_url: str) -> str:
+    body = json.dumps({"settings": dict(settings)}, ensure_ascii=False)
+    return (
+        f"curl {base_url}/api/jobs -H 'Content-Type: application/json' "
+        f'-H "Authorization: Bearer $LUTHIER_TOKEN" -d {shlex.quote(body)}'
+    )

@@ -1,0 +1,98 @@
+"""What the routes stand on; one object for a server, reached through the request."""
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+
+from luthier.service.files import Files
+from luthier.service.http.credentials import Credentials
+from luthier.service.http.envelope import ApiError, not_found
+from luthier.service.http.guard import State
+from luthier.service.http.history import Histories, History
+from luthier.service.http.limits import Gate, Limits
+from luthier.service.http.streams import Hub
+from luthier.service.jobs import Jobs
+from luthier.service.records import Job
+from luthier.service.workers.chat import Chats
+from luthier.service.workers.helper import Helpers
+
+JOB_ID = re.compile(r"ftjob-[0-9A-Za-z-]{1,80}")
+FILE_ID = re.compile(r"file-[0-9A-Za-z]{1,80}")
+
+
+@dataclass
+class Parts:
+    """The parts of one server.
+
+    Args:
+        home: Folder of luthier's own files.
+        roots: Folders that jobs may name by path, besides `home`.
+    """
+
+    home: Path
+    jobs: Jobs
+    files: Files
+    helpers: Helpers
+    chats: Chats
+    credentials: Credentials
+    limits: Limits
+    roots: tuple[Path, ...] = ()
+    state: State = field(default_factory=State)
+    histories: Histories = field(default_factory=Histories)
+    results_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.hub = Hub(self.limits.streams)
+        self.uploading = Gate("uploads", self.limits.uploads)
+        self.generating = Gate("answers", self.limits.generations)
+        self.helping = Gate("checks", self.limits.helpers)
+
+    def job(self, id: str) -> Job:
+        """The job of an id; a forged one reads like an unknown one."""
+        if not JOB_ID.fullmatch(id):
+            raise not_found("job", id, param="fine_tuning_job_id")
+        return self.jobs.get(id)
+
+    def history(self, job: Job) -> History:
+        """What the run of a job has written, up to now."""
+        return self.histories.of(job.run_path).update()
+
+    def help(
+        self, task: str, request: Mapping[str, Any], *, timeout_s: float = 60.0
+    ) -> dict[str, Any]:
+        """The answer of a helper process; blocks.
+
+        Raises:
+            ApiError: 503: too many ask at once.
+        """
+        with self.helping.held():
+            return self.helpers.call(task, request, timeout_s=timeout_s)
+
+
+def parts(request: Request) -> Parts:
+    """The parts of the server that got this request."""
+    found = request.app.state.parts
+    assert isinstance(found, Parts)
+    return found
+
+
+def limited(value: int, *, low: int, high: int, param: str = "limit") -> int:
+    """A page size within its bounds.
+
+    Raises:
+        ApiError: 400: outside.
+    """
+    if not low <= value <= high:
+        raise ApiError(
+            400,
+            f"{param}={value} is out of range",
+            code="invalid_value",
+            param=param,
+            why=f"it is {low} to {high:,}",
+        )
+    return value

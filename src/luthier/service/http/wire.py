@@ -1,0 +1,223 @@
+"""OpenAI's objects, made from ours.  What its schema lacks is in one key, `luthier`.
+
+Source: openai-python 3.54.0, whose strict validation the tests run against.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.service.files import File
+from luthier.service.http.history import History
+from luthier.service.records import Job
+
+WIRE_STATE = {
+    "created": "validating_files",
+    "queued": "queued",
+    "starting": "running",
+    "running": "running",
+    "saving": "running",
+    "pausing": "pausing",
+    "paused": "paused",
+    "finished": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+WIRE_ERROR = {
+    "E300": "insufficient_gpu_memory",
+    "E301": "cuda_out_of_memory",
+    "E302": "disk_full",
+    "E401": "model_not_found",
+    "E504": "loss_diverged",
+}
+RETURNED_PURPOSES = {"evals": "user_data"}
+"""Purposes that may be sent but not returned."""
+
+
+def file_object(file: File) -> dict[str, Any]:
+    """An uploaded file."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "filename": file.filename,
+        "purpose": RETURNED_PURPOSES.get(file.purpose, file.purpose),
+        "status": "processed",
+        "expires_at": None,
+        "status_details": None,
+        "luthier": {"sha256": file.sha256},
+    }
+
+
+def page(data: list[dict[str, Any]], has_more: bool, **more: Any) -> dict[str, Any]:
+    """One page of a list."""
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
+    return {"object": "list", "data": data, "has_more": has_more, **ends, **more}
+
+
+def job_object(
+    job: Job, history: History | None, *, file_ids: tuple[str, ...], result_files: list[str]
+) -> dict[str, Any]:
+    """A fine-tuning job.
+
+    Args:
+        history: What its run has written; None where that is not looked up.
+        file_ids: Uploaded files it reads.
+        result_files: Files that hold its figures.
+    """
+    settings, provenance, resolved = resolved_settings(job)
+    training, validation = _files(job, file_ids)
+    hyperparameters = _hyperparameters(settings, resolved)
+    kind = "dpo" if settings.get("objective") == "dpo" else "supervised"
+    error = None
+    if job.state == "failed" and job.error is not None:
+        code = str(job.error.get("code", "failed"))
+        error = {
+            "code": WIRE_ERROR.get(code, code),
+            "message": str(job.error.get("what", "")) or "the run failed",
+            "param": None,
+            "why": job.error.get("why", ""),
+            "fix": job.error.get("fix", ""),
+        }
+    return {
+        "id": job.id,
+        "object": "fine_tuning.job",
+        "created_at": int(job.created_at),
+        "finished_at": int(job.finished_at) if job.finished_at is not None else None,
+        "model": str(job.given.get("model", settings.get("model", ""))),
+        "fine_tuned_model": job.model,
+        "organization_id": "org-local",
+        "status": WIRE_STATE[job.state],
+        "training_file": training,
+        "validation_file": validation,
+        "hyperparameters": {} if kind == "dpo" else hyperparameters,
+        "method": {"type": kind, kind: {"hyperparameters": hyperparameters}},
+        "seed": int(settings.get("seed", 0)),
+        "result_files": result_files,
+        "trained_tokens": history.trained_tokens if history and history.trained_tokens else None,
+        "estimated_finish": _estimated(job, history),
+        "error": error,
+        "integrations": None,
+        "metadata": dict(job.metadata) or None,
+        "luthier": {
+            "name": job.name,
+            "state": job.state,
+            "priority": job.priority,
+            "attempts": job.attempts,
+            "retries": job.retries,
+            "devices": list(job.devices),
+            "run": job.run_path.name,
+            "settings": settings,
+            "provenance": provenance,
+        },
+    }
+
+
+def resolved_settings(job: Job) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """Settings and where each came from: those of the run once it has planned, and whether it has."""
+    saved = read_json(job.run_path / "settings.json")
+    settings, provenance = dict(job.settings), dict(job.provenance)
+    planned = False
+    if isinstance(saved.get("settings"), dict):
+        settings, provenance = saved["settings"], saved.get("provenance") or {}
+        planned = True
+    given = job.given
+    for name in ("dataset", "eval_dataset"):  # file ids, not where the server keeps them
+        if name in given:
+            value = given[name]
+            settings[name] = [value] if isinstance(value, str) else value
+    return settings, provenance, planned
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a file of a run; empty where there is none yet."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _hyperparameters(settings: Mapping[str, Any], planned: bool) -> dict[str, Any]:
+    """OpenAI's few, `auto` until the plan has numbers; its schema knows whole epochs only."""
+    epochs, size = settings.get("num_train_epochs"), settings.get("per_device_train_batch_size")
+    rate = settings.get("learning_rate")
+    rounds = int(settings.get("gradient_accumulation_steps") or 1) * int(
+        settings.get("devices") or 1
+    )
+    found: dict[str, Any] = {
+        "n_epochs": max(1, math.ceil(epochs)) if isinstance(epochs, int | float) else "auto",
+        "batch_size": size * rounds if isinstance(size, int) else "auto",
+        "learning_rate_multiplier": "auto",
+    }
+    if isinstance(rate, int | float):
+        base = base_rate(settings)
+        found["learning_rate_multiplier"] = round(rate / base, 6)
+    if settings.get("objective") == "dpo":
+        found["beta"] = settings.get("dpo_beta", "auto")
+    return found
+
+
+def base_rate(settings: Mapping[str, Any]) -> float:
+    """What `learning_rate_multiplier` multiplies: the default of method and objective."""
+    from luthier.config.defaults import learning_rate_default
+
+    method, objective = settings.get("method", "lora"), settings.get("objective", "sft")
+    return learning_rate_default(method, objective)[0]
+
+
+def _files(job: Job, file_ids: tuple[str, ...]) -> tuple[str, str | None]:
+    def of(name: str) -> list[str]:
+        value = job.given.get(name) or []
+        return [value] if isinstance(value, str) else [str(one) for one in value]
+
+    training = next(iter(of("dataset")), "") or next(iter(file_ids), "")
+    return training, next(iter(of("eval_dataset")), None)
+
+
+def _estimated(job: Job, history: History | None) -> int | None:
+    if history is None or job.ended or not history.last_step:
+        return None
+    left, moment = history.last_step.get("eta_s"), history.last_step.get("time")
+    if isinstance(left, int | float) and isinstance(moment, int | float):
+        return int(moment + left)
+    return None
+
+
+def model_object(name: str, created: float, **more: Any) -> dict[str, Any]:
+    """A model."""
+    owner = "local" if name.startswith("ft:") else "gallery"
+    base = {"id": name, "object": "model", "created": int(created), "owned_by": owner}
+    return {**base, "luthier": more} if more else base
+
+
+def checkpoint_object(job: Job, event: Mapping[str, Any], history: History) -> dict[str, Any]:
+    """A checkpoint of a job, with the held-out figures of its step."""
+    step = int(event.get("step") or 0)
+    evaluated = next(
+        (
+            one.get("metrics") or {}
+            for one in history.events
+            if one.get("type") == "evaluated" and one.get("step") == step
+        ),
+        {},
+    )
+    metrics: dict[str, float] = {"step": float(step)}
+    for ours, theirs in (("loss", "valid_loss"), ("accuracy", "valid_mean_token_accuracy")):
+        value = evaluated.get(ours)
+        if isinstance(value, int | float):
+            metrics[theirs] = metrics[f"full_{theirs}"] = float(value)
+    name = job.model or f"ft:{job.given.get('model', 'model')}:local::{job.id[-8:]}"
+    return {
+        "id": f"ftckpt_{job.id.removeprefix('ftjob-')}_{step}",
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": int(event.get("time") or 0),
+        "fine_tuned_model_checkpoint": f"{name}:ckpt-step-{step}",
+        "fine_tuning_job_id": job.id,
+        "step_number": step,
+        "metrics": metrics,
+        "luthier": {"bytes": event.get("bytes"), "name": Path(str(event.get("path", ""))).name},
+    }
