@@ -104,3 +104,12 @@ def test_a_pair_shows_what_it_shares_and_a_page_escapes_it(tmp_path, model, caps
     code, _, err = run(capsys, *words, "--html", str(page))
     assert code == 2
     assert "exists" in err
+
+
+def test_estimate_says_whose_tokens_it_counts(rows, model, capsys):
+    code, out, _ = run(capsys, "data", "estimate", rows, "--model", model)
+    assert code == 0
+    assert "1 rows, " in out
+    assert "1 rows cannot be used" in out
+    code, out, _ = run(capsys, "data", "estimate", rows, "--model", "gemma-2-2b-it")
+    assert "and more where the two tokenizers differ" in out

@@ -26,6 +26,7 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
         data.command("check")(with_settings(check))
         data.command("show")(with_settings(show))
+        data.command("estimate")(with_settings(estimate))
     data.command("formats")(formats)
     app.add_typer(data, name="data")
 
@@ -45,6 +46,20 @@ def check(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
     render_doctor.report(report.to_dict(), as_json=as_json)
     if report.errors:
         raise typer.Exit(2)
+
+
+def estimate(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
+    """Count tokens without a model: exact if its tokenizer is at hand, else with the error stated."""
+    from luthier.cli import render, render_row
+    from luthier.config import read
+    from luthier.recipes.estimate import estimate as counted
+
+    resolved = read.load({"dataset": files, "model": "starter"}, flags)
+    found = counted(resolved.settings)
+    if as_json:
+        render.dump(found)
+    else:
+        render_row.estimate(found)
 
 
 def show(

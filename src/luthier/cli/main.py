@@ -61,6 +61,7 @@ def _version(
 TAKE_SETTINGS = {
     ("train",): frozenset[str](),
     ("data", "check"): frozenset[str](),
+    ("data", "estimate"): frozenset[str](),
     ("data", "show"): frozenset({"row", "html"}),
 }
 """Commands whose flags are settings, with the options of their own that take a value."""

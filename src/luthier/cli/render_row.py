@@ -80,3 +80,26 @@ def _stretches(pieces: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, 
             yield "«", text, "»" if weight == 1 else f"»(weight {weight:g})"
         else:
             yield "", text, ""
+
+
+def estimate(found: Mapping[str, Any]) -> None:
+    """Token counts of a data set in a few lines."""
+    exact = found["exact"]
+    about = "" if exact else "about "
+    line(
+        f"{found['rows']:,} rows, {about}{found['tokens']:,} tokens, {found['learned']:,} of them learned"
+    )
+    if exact:
+        line(f"  counted with the tokenizer and template of {found['tokenizer']}")
+    else:
+        mean, worst = f"{found['mean_error']:.0%}", f"{found['worst_error']:.0%}"
+        more = "" if found["same_tokenizer"] else ", and more where the two tokenizers differ"
+        line(f"  {found['tokenizer']}")
+        line(f"  on files it had not seen off by {mean} on average, {worst} at worst{more}")
+        line(f"  exact counts need the tokenizer: luthier gallery pull {found['model']}")
+    if found["bad"]:
+        line(f"  {found['bad']:,} rows cannot be used: luthier data check names them")
+    shares = ", ".join(f"{p} % at most {n:,}" for p, n in found["percentiles"].items())
+    line(f"  tokens of a row: {shares}; the longest {found['longest']:,}")
+    over = ", ".join(f"{n:,} over {limit}" for limit, n in found["over"].items())
+    line(f"  rows longer than a seq_length: {over}")
