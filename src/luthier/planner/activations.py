@@ -178,7 +178,7 @@ class _Ops:
         """What all layers keep from forward to backward."""
         layers, tokens = self.shape.layers, self.work.tokens
         if recompute:
-            return layers * self.shape.hidden * self.e * tokens + self.layer()
+            return layers * self.shape.hidden * self.e * tokens
         first = 0
         if not self.how.full:  # a frozen embedding: its output and the first norm are not kept
             first = (self.shape.hidden * self.e + 4) * tokens
@@ -289,7 +289,7 @@ class _Ops:
 
     # Backward
 
-    def backward(self, recompute: bool) -> int:
+    def backward(self) -> int:
         """Most that the last layer makes in backward, beside what is kept."""
         s, tokens, e, w = self.shape, self.work.tokens, self.e, self.w
         into = s.hidden * e * tokens
@@ -310,7 +310,7 @@ class _Ops:
             down += width * (4 + 1 + 2 * w)
         return into + max(gated + weights, down + weights)
 
-    def end_of_backward(self, recompute: bool) -> int:
+    def end_of_backward(self) -> int:
         """At the first layer; a trained embedding adds its own gradient to that of the head."""
         size = self.shape.vocabulary * self.shape.hidden
         if not (self.how.full or "embed_tokens" in self.how.whole):
