@@ -25,7 +25,6 @@ from luthier.units import MIB
 
 LOGITS_BYTES = {"cpu": 64 * MIB, "cuda": 256 * MIB}
 CAST_BLOCK = 8 * MIB
-FLASH_TILE = (256, 512)
 CUBLAS_BYTES = {True: 32 * MIB, False: 8 * MIB + 128 * 1024}  # Hopper and newer, older
 
 
@@ -59,82 +58,46 @@ class Moment(NamedTuple):
         return sum(self.parts.values())
 
 
-class Layer(NamedTuple):
-    """Bytes per token of one block."""
-
-    kept: int
-    forward: int  # most beside what is kept, in forward
-    backward: int  # most beside what is kept, in backward
-
-
 def moments(
-    shape: Shape, how: How, device: Device, work: Work, *, recompute: bool, evaluates: bool = True
+    shape: Shape, how: How, device: Device, work: Work, *, recompute: bool
 ) -> Iterator[Moment]:
     """Every moment that can be the peak of a run."""
     held = static_parts(shape, how, device)
-    yield Moment("loading", {**held, "optimiser": 0, "workspace": _loading(shape, how, device)})
     ops = _Ops(shape, how, device, work)
-    grads = gradient_bytes(shape, how)
+    grads, common = gradient_bytes(shape, how), ops.common()
     before = grads if work.micro_batches > 1 else 0
-    kept, final = ops.kept(recompute), ops.final_norm()
-    common = ops.common()
-    yield Moment(
-        "step forward, head",
-        {
-            **held,
-            "gradients": before,
-            "activations": kept + final + common,
-            "head": ops.head(graph=True),
-            "workspace": ops.constant(),
-        },
-    )
+    kept = ops.kept(recompute) + common
+    last = kept + ops.final_norm()
+    one = ops.layer() + common
+
+    def at(
+        where: str,
+        workspace: int,
+        *,
+        gradients: int = 0,
+        activations: int = 0,
+        head: int = 0,
+    ) -> Moment:
+        made = {"gradients": gradients, "activations": activations, "head": head}
+        return Moment(where, {**held, **made, "workspace": workspace + ops.constant()})
+
+    loading = {**held, "optimiser": 0, "workspace": _loading(shape, how, device)}
+    yield Moment("loading", loading)
+    head = ops.head(graph=True)
+    yield at("step forward, head", 0, gradients=before, activations=last, head=head)
     if ops.trains_head:
-        yield Moment(
-            "step backward, head",
-            {
-                **held,
-                "gradients": before,
-                "activations": kept + final + common,
-                "head": ops.head_backward(),
-                "workspace": ops.constant(),
-            },
-        )
-    yield Moment(
+        head = ops.head_backward()
+        yield at("step backward, head", 0, gradients=before, activations=last, head=head)
+    yield at(
         "step backward",
-        {
-            **held,
-            "gradients": before + ops.head_gradient(),
-            "activations": kept + common,
-            "workspace": ops.backward(recompute) + ops.constant(),
-        },
+        ops.backward(),
+        gradients=before + ops.head_gradient(),
+        activations=kept + (ops.again() if recompute else 0),
     )
-    yield Moment(
-        "end of backward",
-        {
-            **held,
-            "gradients": grads,
-            "activations": common,
-            "workspace": ops.end_of_backward(recompute) + ops.constant(),
-        },
-    )
-    yield Moment(
-        "optimiser step",
-        {**held, "gradients": grads, "workspace": update_workspace(shape, how) + ops.constant()},
-    )
-    if evaluates:
-        yield Moment(
-            "evaluation",
-            {
-                **held,
-                "activations": common,
-                "head": ops.head(graph=False),
-                "workspace": ops.constant(),
-            },
-        )
-        yield Moment(
-            "evaluation",
-            {**held, "activations": common, "workspace": ops.no_grad() + ops.constant()},
-        )
+    yield at("end of backward", ops.end_of_backward(), gradients=grads, activations=one)
+    yield at("optimiser step", update_workspace(shape, how), gradients=grads)
+    yield at("evaluation", 0, activations=common, head=ops.head(graph=False))
+    yield at("evaluation", ops.no_grad(), activations=common)
     yield Moment("saving", {**held, "workspace": _saving(shape, how)})
 
 
@@ -183,6 +146,10 @@ class _Ops:
         if not self.how.full:  # a frozen embedding: its output and the first norm are not kept
             first = (self.shape.hidden * self.e + 4) * tokens
         return layers * self.layer() - first
+
+    def again(self) -> int:
+        """What one layer keeps when it is computed again; its input was there before."""
+        return self.layer() - self.shape.hidden * self.e * self.work.tokens
 
     def layer(self) -> int:
         """What one layer keeps."""
@@ -243,8 +210,7 @@ class _Ops:
         """Buffers of a library that do not depend on the batch."""
         if self.device.cuda:
             return CUBLAS_BYTES[(self.device.capability or (8, 0)) >= (9, 0)]
-        rows, keys = FLASH_TILE
-        return self.device.cores * 4 * (rows * keys + rows * (self.shape.head_dim + 2))
+        return 0
 
     # Head
 

@@ -1,7 +1,7 @@
 """What of the data decides memory and time: lengths, supervised tokens, and the largest step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from luthier.config.settings import Settings
 from luthier.data.packing import pack
 from luthier.data.steps import StepPlanner
+from luthier.data.trie import common_prefix
 from luthier.data.types import Example
 from luthier.planner.activations import Work
 
@@ -44,6 +45,7 @@ class DataShape:
         lengths: Tokens of each sample, its sequences added up (a shared prompt once), int64.
         targets: Supervised tokens of each sample, int64.
         longest: Tokens of the longest sequence.
+        largest_sample: Tokens of the largest sample, held-out ones included, nothing shared.
         assumption: What was assumed where there are no rows; empty for real ones.
         held_out: Samples that are evaluated on.
         examples: The samples themselves, where they are at hand: then the largest step is cut as
@@ -53,6 +55,7 @@ class DataShape:
     lengths: NDArray[np.int64]
     targets: NDArray[np.int64]
     longest: int
+    largest_sample: int
     assumption: str = ""
     held_out: int = 0
     examples: Sequence[Example] | None = field(default=None, repr=False, compare=False)
@@ -64,30 +67,48 @@ class DataShape:
 
     @property
     def longest_sample(self) -> int:
-        """Tokens of the largest sample."""
-        return int(self.lengths.max())
+        """Tokens of the largest sample, nothing shared."""
+        return self.largest_sample
+
+    def cut_to(self, seq_length: int) -> "DataShape":
+        """The same rows with sequences of at most `seq_length` tokens, estimated from lengths."""
+        factor = seq_length / self.longest
+        if factor >= 1:
+            return self
+        most = max(1, round(self.largest_sample * factor))
+        lengths = np.minimum(self.lengths, most)
+        return replace(
+            self,
+            lengths=lengths,
+            targets=np.minimum(self.targets, lengths),
+            longest=seq_length,
+            largest_sample=most,
+            examples=None,
+        )
 
     @property
     def tokens(self) -> int:
         """Tokens of one epoch, nothing shared between samples."""
         return int(self.lengths.sum())
 
-    @classmethod
-    def of(cls, examples: Sequence[Example], *, share: bool = True, held_out: int = 0) -> Self:
-        """Of rendered samples.
+    @property
+    def targets_share(self) -> float:
+        """Supervised tokens per token, at most 1."""
+        return min(1.0, float(self.targets.sum()) / max(1, self.tokens))
 
-        Args:
-            share: Whether the sequences of a sample share what they begin with.
-            held_out: Number of samples held out besides.
+    @classmethod
+    def of(cls, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> Self:
+        """Of rendered samples that are learned from, and of those held out.
+
+        The sequences of a sample share what they begin with.
         """
-        lengths = [_length(example, share) for example in examples]
-        targets = [sum(int((s.weights != 0).sum()) for s in e.sequences) for e in examples]
-        longest = max(len(s.ids) for example in examples for s in example.sequences)
+        everything = [*examples, *held_out]
         return cls(
-            np.array(lengths, dtype=np.int64),
-            np.array(targets, dtype=np.int64),
-            longest,
-            held_out=held_out,
+            np.array([_length(example) for example in examples], dtype=np.int64),
+            np.array([_targets(example) for example in examples], dtype=np.int64),
+            max(len(s.ids) for example in everything for s in example.sequences),
+            max(sum(len(s.ids) for s in example.sequences) for example in everything),
+            held_out=len(held_out),
             examples=examples,
         )
 
@@ -110,6 +131,7 @@ class DataShape:
             np.full(ASSUMED_ROWS, tokens, dtype=np.int64),
             np.full(ASSUMED_ROWS, length, dtype=np.int64),
             length,
+            2 * length if pair else length,
             f"no data given: {ASSUMED_ROWS:,} {what} (seq_length), every one with loss",
         )
 
@@ -124,15 +146,20 @@ class DataShape:
         tokens = min(total, budget)
         if cut.max_sequences == 1:
             tokens = int(among[0])
-        share = float(self.targets.sum()) / max(1, self.tokens)
-        targets = min(int(np.sort(self.targets)[::-1][:step].sum()), round(tokens * share) or 1)
+        targets = max(1, round(tokens * self.targets_share))
         return Work(tokens, targets, self.longest, tokens, -(-total // tokens))
 
 
-def _length(example: Example, share: bool) -> int:
-    if len(example.sequences) == 1 or not share:
-        return sum(len(sequence.ids) for sequence in example.sequences)
-    return len(pack(example.sequences).ids)
+def _length(example: Example) -> int:
+    total = sum(len(sequence.ids) for sequence in example.sequences)
+    if len(example.sequences) == 2:
+        first, second = example.sequences
+        return total - common_prefix(first.ids, second.ids)
+    return total if len(example.sequences) == 1 else len(pack(example.sequences).ids)
+
+
+def _targets(example: Example) -> int:
+    return sum(int(np.count_nonzero(sequence.weights[1:])) for sequence in example.sequences)
 
 
 def _cut_largest(examples: Sequence[Example], cut: Cut) -> Work:

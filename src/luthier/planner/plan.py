@@ -1,13 +1,14 @@
 """The plan of a run before anything is loaded: memory, time, disk, and whether it fits."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
 
 from luthier.config import defaults
 from luthier.config.settings import Settings
-from luthier.gallery import family_of
+from luthier.gallery import Family, family_of
 from luthier.planner.activations import Work
+from luthier.planner.changes import Change, Outcome, find_changes
 from luthier.planner.choose import Chooser
 from luthier.planner.data_shape import Cut, DataShape
 from luthier.planner.device import Device
@@ -22,21 +23,6 @@ HOST_PROCESS = 2 * GIB
 
 BYTES_PER_TOKEN = 24
 """Of the rows held in memory: ids and weights of each token, and its share of the text."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change of settings that makes a run fit.
-
-    Args:
-        settings: What to set; `device` is not a setting but another machine.
-        saves_bytes: Of the peak.
-        costs: In time and quality, in words.
-    """
-
-    settings: dict[str, Any]
-    saves_bytes: int
-    costs: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +43,7 @@ class Plan:
         chosen: Values that were left open, each with its reason.
         changes: What would make it fit, the smallest first; empty where it does.
         work: The largest micro-batch.
+        flops: Useful operations of the whole run.
         notes: What was assumed, and what is not known well.
     """
 
@@ -75,21 +62,23 @@ class Plan:
     margin_bytes: int
     chosen: dict[str, tuple[Any, str]]
     work: Work
+    flops: float
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "work": self.work._asdict()}
+        changes = [change._asdict() for change in self.changes]
+        return {**asdict(self), "work": self.work._asdict(), "changes": changes}
 
 
-def how_of(settings: Settings, config: Mapping[str, Any], device: Device) -> How:
+def how_of(settings: Settings, family: Family, device: Device) -> How:
     """What of the settings memory asks about.
 
     Args:
-        config: The base's `config.json`; its family has the default targets.
+        family: Of the base; it has the default targets of adapters.
     """
-    targets = settings.lora_target_modules or family_of(config).lora_targets
+    targets = settings.lora_target_modules or family.lora_targets
     bits = 4 if settings.load_in_4bit else 8 if settings.load_in_8bit else 0
     return How(
         full=settings.method == "full",
@@ -120,20 +109,61 @@ def plan(
 
     Args:
         settings: Open values are decided as training decides them.
-        config: The base's `config.json`.
+        config: The base's `config.json`, or the gallery's excerpt of it.
         data: Lengths of the rows; None assumes the worst that the settings allow, and says so.
         device: What it is to run on.
         parameters: Exact parameter count of the base, where it is known better than from `config`.
         rate: Operations per second; a guess from the device's data sheet if not given.
         learned: Bytes that runs on this machine take besides their tensors.
     """
-    shape, how = Shape.from_config(config), how_of(settings, config, device)
-    data = data or DataShape.assumed(settings, context=shape.context or None)
-    rate = rate or guessed_rate(device)
-    packable = family_of(config).packable
-    chosen = _choose_for_data(settings, data, parameters or shape.num_params)
-    share_of_targets = float(data.targets.sum()) / max(1, data.tokens)
-    chooser = Chooser(shape, how, device, min(1.0, share_of_targets), learned)
+    model = Model(Shape.from_config(config), family_of(config), parameters)
+    data = data or DataShape.assumed(settings, context=model.shape.context or None)
+    found = _plan(settings, model, data, device, rate, learned)
+    if found.verdict != "no":
+        return found
+
+    def again(changed: Settings, shorter: DataShape, other: Device) -> Outcome:
+        known = learned if other == device else None
+        outcome = _plan(changed, model, shorter, other, rate, known)
+        return Outcome(outcome.peak_bytes, outcome.verdict != "no")
+
+    changes = find_changes(_given(settings, found), data, device, found.peak_bytes, again)
+    return replace(found, changes=changes)
+
+
+class Model(NamedTuple):
+    """What is known of a base without its weights."""
+
+    shape: Shape
+    family: Family
+    parameters: int | None = None
+
+
+def _given(settings: Settings, found: Plan) -> Settings:
+    """With the values that memory decided written out, so that changes can name smaller ones.
+
+    What was chosen already stays open: a change of something else chooses it anew.
+    """
+    values = {"gradient_checkpointing": settings.gradient_checkpointing}
+    if settings.gradient_checkpointing == "auto" and "gradient_checkpointing" not in found.chosen:
+        values["gradient_checkpointing"] = "full"
+    return settings.model_copy(update=values)
+
+
+def _plan(
+    settings: Settings,
+    model: Model,
+    data: DataShape,
+    device: Device,
+    rate: Rate | None,
+    learned: int | None,
+) -> Plan:
+    shape, how = model.shape, how_of(settings, model.family, device)
+    rate = rate if rate is not None and device.measured else guessed_rate(device)
+    packable = model.family.packable
+    chosen = _choose_for_data(settings, data, model.parameters or shape.num_params)
+    # Values must not depend on what ran here before: they are chosen without what was learned.
+    chooser = Chooser(shape, how, device, data.targets_share)
     recompute, tokens = _choose_for_memory(settings, chooser, data, chosen, packable)
     batch: Any = settings.per_device_train_batch_size
     if batch == "auto":
@@ -146,28 +176,37 @@ def plan(
         settings.devices,
     )
     work = data.largest(cut)
-    peak = chooser.peak(work, recompute=recompute)
+    peak = replace(chooser, learned=learned).peak(work, recompute=recompute)
     steps, epochs = _steps(settings, chosen, data, cut)
-    computed = int(data.tokens * epochs)
-    middle = _seconds(settings, shape, how, data, epochs, recompute) / rate.flops / device.count
+    middle = _operations(settings, shape, how, data, epochs, recompute) / rate.flops / device.count
     return Plan(
         device=device,
-        parts={name: peak.parts.get(name, 0) for name in peak.parts},
+        parts=peak.parts,
         peak_bytes=peak.total,
         peak_where=peak.where,
         allocated_bytes=peak.allocated,
         host_bytes=_host(device, data, peak.total),
         disk_bytes=disk_bytes(settings, shape, how),
         steps=steps,
-        tokens=computed,
+        tokens=int(data.tokens * epochs),
         seconds=(middle * rate.low, middle, middle * rate.high),
         time_source=rate.source,
         verdict=verdict(peak.total, device),
         margin_bytes=device.memory_bytes - peak.total,
         chosen=chosen,
         work=work,
-        notes=[data.assumption] if data.assumption else [],
+        flops=_operations(settings, shape, how, data, epochs, recompute),
+        notes=_notes(data, shape),
     )
+
+
+def _notes(data: DataShape, shape: Shape) -> list[str]:
+    notes = [data.assumption] if data.assumption else []
+    if shape.num_experts:
+        notes.append("experts: their activations are estimated, and were not measured")
+    elif not (shape.fused and shape.gated):
+        notes.append(f"{shape.model_type}: its layers are estimated, and were not measured")
+    return notes
 
 
 def _choose_for_data(
@@ -223,7 +262,7 @@ def _steps(
     return max(1, -int(-epochs * per_epoch // 1)), epochs
 
 
-def _seconds(
+def _operations(
     settings: Settings, shape: Shape, how: How, data: DataShape, epochs: float, recompute: bool
 ) -> float:
     """Operations of the whole run."""
