@@ -24,6 +24,7 @@ EventType = Literal[
     "warning",  # something to look at: text
     "data",  # what the rows became: the contents of data.json
     "planned",  # steps, samples per step, micro-batch tokens, predicted memory
+    "plan_checked",  # after two steps: predicted_bytes, measured_bytes, error, measured_by
     "reference",  # progress of scoring the DPO reference: done, total
     "resumed",  # from_step
     "step",  # step, loss, grad_norm, learning_rate, tokens, tokens_per_s, seconds, eta_s, metrics

@@ -18,6 +18,8 @@ import yaml
 
 from luthier.gallery.cards import Family, GalleryModel, Recommendation, TemplateRule, Trap
 
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is built
+
 _GENERIC = Family(
     name="unknown",
     title="Unknown",
@@ -98,7 +100,7 @@ _INHERITED = ("lora_targets", "all_linear_targets", "packable", "reason", "exper
 def _fields(name: str) -> Mapping[str, Any]:
     """The YAML of a family, with what it takes over from the one it extends."""
     path = files("luthier.gallery") / "families" / f"{name}.yaml"
-    fields: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    fields: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _SafeLoader)
     if parent := fields.pop("extends", None):
         above = _fields(parent)
         taken = {key: above[key] for key in _INHERITED if key in above}

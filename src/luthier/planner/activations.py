@@ -95,7 +95,7 @@ def moments(
         activations=kept + (ops.again() if recompute else 0),
     )
     yield at("end of backward", ops.end_of_backward(), gradients=grads, activations=one)
-    yield at("optimiser step", update_workspace(shape, how), gradients=grads)
+    yield at("optimiser step", update_workspace(shape, how, device), gradients=grads)
     yield at("evaluation", 0, activations=common, head=ops.head(graph=False))
     yield at("evaluation", ops.no_grad(), activations=common)
     yield Moment("saving", {**held, "workspace": _saving(shape, how)})

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.config.settings import Settings
+from luthier.data.cut import tree_tokens
 from luthier.data.packing import pack
 from luthier.data.steps import StepPlanner
 from luthier.data.trie import common_prefix
@@ -135,19 +136,29 @@ class DataShape:
             f"no data given: {ASSUMED_ROWS:,} {what} (seq_length), every one with loss",
         )
 
-    def largest(self, cut: Cut) -> Work:
-        """The largest micro-batch of the largest step."""
+    def largest(self, cut: Cut) -> "Cuts":
+        """The largest micro-batch of all steps, and what sharing between samples saves."""
         if self.examples is not None:
             return _cut_largest(self.examples, cut)
         step = max(1, cut.samples_per_step // cut.devices)
         among = np.sort(self.lengths)[::-1][:step]
         budget = max(cut.micro_batch_tokens, int(among[0]))
         total = int(among.sum())
-        tokens = min(total, budget)
-        if cut.max_sequences == 1:
-            tokens = int(among[0])
+        tokens = int(among[0]) if cut.max_sequences == 1 else min(total, budget)
         targets = max(1, round(tokens * self.targets_share))
-        return Work(tokens, targets, self.longest, tokens, -(-total // tokens))
+        return Cuts(Work(tokens, targets, self.longest, tokens, -(-total // tokens)), 1.0)
+
+
+class Cuts(NamedTuple):
+    """What cutting the steps of an epoch showed.
+
+    Args:
+        largest: The largest micro-batch, with the most micro-batches that a step has.
+        shared: Tokens computed per token of the samples; 1 where they share nothing.
+    """
+
+    largest: Work
+    shared: float
 
 
 def _length(example: Example) -> int:
@@ -162,7 +173,7 @@ def _targets(example: Example) -> int:
     return sum(int(np.count_nonzero(sequence.weights[1:])) for sequence in example.sequences)
 
 
-def _cut_largest(examples: Sequence[Example], cut: Cut) -> Work:
+def _cut_largest(examples: Sequence[Example], cut: Cut) -> Cuts:
     planner = StepPlanner(
         examples,
         seed=0,
@@ -171,16 +182,18 @@ def _cut_largest(examples: Sequence[Example], cut: Cut) -> Work:
         share=cut.share,
         max_sequences=cut.max_sequences,
     )
-    largest, most = Work(0, 0, 0, 0), 1
+    largest, most, computed, plain = Work(0, 0, 0, 0), 1, 0, 0
     for step in range(1, min(planner.steps_per_epoch, MOST_STEPS) + 1):
         pieces = planner.micro_batches(step, ranks=cut.devices)
         most = max(most, len(pieces))
-        sizes = [sum(len(s.ids) for i in piece for s in examples[i].sequences) for piece in pieces]
-        if pieces and max(sizes) > largest.tokens:
-            piece = pieces[sizes.index(max(sizes))]
-            found = _work([examples[index] for index in piece], cut.share)
-            largest = max(largest, found, key=lambda work: work.tokens)
-    return largest._replace(micro_batches=most)
+        for piece in pieces:
+            among = [examples[index] for index in piece]
+            tokens = tree_tokens(among, share=cut.share)
+            computed += tokens
+            plain += sum(_length(example) for example in among)
+            if tokens > largest.tokens:
+                largest = _work(among, cut.share)
+    return Cuts(largest._replace(micro_batches=most), computed / max(1, plain))
 
 
 def _work(examples: Sequence[Example], share: bool) -> Work:

@@ -27,6 +27,8 @@ ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 BNB_SMALLEST = 4096  # weights with fewer values keep float32 moments
 BNB_BLOCK = 256
 BNB_CODE_BOOKS = 2 * 256 * 4
+OPENED_BYTES = 16  # a value of a master while it is opened, changed and split again
+CPU_8BIT_BYTES = 20  # a value while bitsandbytes updates it on a CPU, where nothing is fused
 PART = 2**22  # values of a master opened at once (`engine.masters`)
 
 
@@ -171,9 +173,12 @@ def largest_trained(shape: Shape, how: How) -> int:
     return max((size for size, count in trained_tensors(shape, how) if count), default=0)
 
 
-def update_workspace(shape: Shape, how: How) -> int:
+def update_workspace(shape: Shape, how: How, device: Device) -> int:
     """What the optimiser asks for besides, piece by piece."""
-    if how.element == 4 or not how.full:
-        return 0
-    opened = largest_trained(shape, how)
-    return 16 * (opened if how.optimiser != "adamw_torch" else min(opened, PART))
+    largest = largest_trained(shape, how)
+    opened = 0
+    if how.full and how.element == 2:
+        opened = OPENED_BYTES * (min(largest, PART) if how.optimiser == "adamw_torch" else largest)
+    if "8bit" in how.optimiser and not device.cuda:
+        opened += CPU_8BIT_BYTES * largest
+    return opened

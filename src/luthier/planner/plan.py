@@ -43,7 +43,7 @@ class Plan:
         chosen: Values that were left open, each with its reason.
         changes: What would make it fit, the smallest first; empty where it does.
         work: The largest micro-batch.
-        flops: Useful operations of the whole run.
+        flops_per_token: Operations of a training step per token.
         notes: What was assumed, and what is not known well.
     """
 
@@ -62,7 +62,7 @@ class Plan:
     margin_bytes: int
     chosen: dict[str, tuple[Any, str]]
     work: Work
-    flops: float
+    flops_per_token: float
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -175,10 +175,11 @@ def _plan(
         None if packable else 1,
         settings.devices,
     )
-    work = data.largest(cut)
+    work, shared = data.largest(cut)
     peak = replace(chooser, learned=learned).peak(work, recompute=recompute)
     steps, epochs = _steps(settings, chosen, data, cut)
-    middle = _operations(settings, shape, how, data, epochs, recompute) / rate.flops / device.count
+    flops = shared * _operations(settings, shape, how, data, epochs, recompute)
+    middle = flops / rate.flops / device.count
     return Plan(
         device=device,
         parts=peak.parts,
@@ -188,14 +189,14 @@ def _plan(
         host_bytes=_host(device, data, peak.total),
         disk_bytes=disk_bytes(settings, shape, how),
         steps=steps,
-        tokens=int(data.tokens * epochs),
+        tokens=int(shared * data.tokens * epochs),
         seconds=(middle * rate.low, middle, middle * rate.high),
         time_source=rate.source,
         verdict=verdict(peak.total, device),
         margin_bytes=device.memory_bytes - peak.total,
         chosen=chosen,
         work=work,
-        flops=_operations(settings, shape, how, data, epochs, recompute),
+        flops_per_token=_once(shape, how, data, recompute) / data.tokens,
         notes=_notes(data, shape),
     )
 
@@ -262,17 +263,29 @@ def _steps(
     return max(1, -int(-epochs * per_epoch // 1)), epochs
 
 
+def _once(shape: Shape, how: How, data: DataShape, recompute: bool) -> float:
+    """Operations of one epoch of training."""
+    return step_flops(
+        shape,
+        how,
+        tokens=data.tokens,
+        targets=float(data.targets.sum()),
+        span=data.tokens / data.samples / 2,
+        recompute=recompute,
+    )
+
+
 def _operations(
     settings: Settings, shape: Shape, how: How, data: DataShape, epochs: float, recompute: bool
 ) -> float:
     """Operations of the whole run."""
-    span = data.tokens / data.samples / 2
-    targets = float(data.targets.sum())
-    once = step_flops(
-        shape, how, tokens=data.tokens, targets=targets, span=span, recompute=recompute
+    forward = forward_flops(
+        shape,
+        tokens=data.tokens,
+        targets=float(data.targets.sum()),
+        span=data.tokens / data.samples / 2,
     )
-    forward = forward_flops(shape, tokens=data.tokens, targets=targets, span=span)
-    total = epochs * once
+    total = epochs * _once(shape, how, data, recompute)
     if settings.objective == "dpo":
         total += forward  # the reference, once
     if data.held_out:

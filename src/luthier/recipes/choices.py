@@ -1,5 +1,6 @@
 """Every value that was left open, decided from the data and the machine, with its reason."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ from luthier.config import defaults
 from luthier.config.read import Resolved
 from luthier.errors import DeviceError
 from luthier.kernels.cpu import bf16_matmul_is_fast
-from luthier.planner.budget import Shape, free_for_activations, micro_batch_tokens, recomputation
+from luthier.planner import device as planner_device
+from luthier.planner.choose import Chooser
+from luthier.planner.device import Device
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -26,6 +29,23 @@ class Machine:
     @property
     def cuda(self) -> bool:
         return self.device.type == "cuda"
+
+    def as_device(self, count: int = 1) -> Device:
+        """What the planner knows it as.
+
+        Args:
+            count: Devices that train together.
+        """
+        here = planner_device.this_machine(count)
+        capability = torch.cuda.get_device_capability(self.device) if self.cuda else None
+        return dataclasses.replace(
+            here,
+            name=self.name,
+            kind="cuda" if self.cuda else "cpu",
+            memory_bytes=self.total_bytes,
+            capability=capability,
+            bf16=capability >= (8, 0) if capability else bf16_matmul_is_fast(),
+        )
 
 
 def this_machine(rank: int = 0) -> Machine:
@@ -113,41 +133,23 @@ def choose_for_data(resolved: Resolved, *, num_samples: int, num_params: int) ->
 
 
 def choose_for_memory(
-    resolved: Resolved,
-    machine: Machine,
-    shape: Shape,
-    *,
-    static_bytes: int,
-    element_bytes: int,
-    longest_sample: int,
-    packable: bool,
+    resolved: Resolved, chooser: Chooser, *, longest_sample: int, packable: bool
 ) -> Resolved:
     """Recomputation and tokens at once.
 
     Args:
-        static_bytes: Weights, gradients and optimiser state.
+        chooser: Memory of this model and method on this device.
         longest_sample: Tokens of the largest sample that has to be computed at once.
-        packable: Whether this architecture's activations can be recomputed layer by layer.
+        packable: Whether several sequences may share a row.
     """
     settings = resolved.settings
     chosen: dict[str, tuple[object, str]] = {}
-    free = free_for_activations(machine.total_bytes, static_bytes)
     recompute = settings.gradient_checkpointing == "full"
     if settings.gradient_checkpointing == "auto":
-        recompute, why = recomputation(
-            shape, free_bytes=free, element_bytes=element_bytes, longest_sample=longest_sample
-        )
+        recompute, why = chooser.recompute(longest_sample)
         chosen["gradient_checkpointing"] = ("full" if recompute else "none", why)
     if settings.micro_batch_tokens == "auto":
-        choice = micro_batch_tokens(
-            shape,
-            free_bytes=free,
-            element_bytes=element_bytes,
-            recompute=recompute,
-            longest_sample=longest_sample,
-            cuda=machine.cuda,
-        )
-        chosen["micro_batch_tokens"] = (choice.value, choice.reason)
+        chosen["micro_batch_tokens"] = chooser.tokens(longest_sample, recompute=recompute)
     if settings.share_prefixes == "auto":
         if not packable:
             chosen["share_prefixes"] = (False, "this architecture runs one sequence at a time")

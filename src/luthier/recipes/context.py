@@ -8,6 +8,7 @@ from luthier.config.read import Resolved
 from luthier.config.settings import Settings
 from luthier.engine.distribution import Ranks
 from luthier.engine.interrupt import Interrupt
+from luthier.planner.plan import Plan
 from luthier.recipes.choices import Machine
 from luthier.runs import EventLog, RunDirectory
 
@@ -19,6 +20,8 @@ class RunContext:
     Args:
         resolved: The settings; replaced as open values are decided.
         log: None on ranks that write nothing.
+        predicted: What the run was planned to take, once data and model are known.
+        resident_bytes: Of this process, before the model was loaded.
     """
 
     resolved: Resolved
@@ -27,6 +30,8 @@ class RunContext:
     log: EventLog | None
     interrupt: Interrupt
     machine: Machine
+    predicted: Plan | None = None
+    resident_bytes: int = 0
 
     @property
     def settings(self) -> Settings:

@@ -27,7 +27,9 @@ from luthier.engine.interrupt import Interrupt
 from luthier.errors import SettingsError
 from luthier.models.adapter_config import WEIGHTS
 from luthier.models.source import ModelSource, resolve_source
-from luthier.planner.budget import Shape
+from luthier.planner.choose import Chooser
+from luthier.planner.plan import how_of
+from luthier.planner.shape import Shape
 from luthier.recipes.choices import DTYPES, Machine, choose_dtype, choose_for_memory, this_machine
 from luthier.recipes.context import RunContext
 from luthier.recipes.determinism import deterministic
@@ -201,14 +203,16 @@ class _Measured:
         trainee.model.requires_grad_(False)
         self.notices = [text for text in trainee.report if text not in self.notices]
         longest = max(sum(len(s.ids) for s in e.sequences) for e in self.examples)
-        self.resolved = choose_for_memory(
-            self.resolved,
-            self.machine,
+        device = self.machine.as_device()
+        how = how_of(self.resolved.settings, source.family, device)
+        chooser = Chooser(
             Shape.from_config(source.config),
-            static_bytes=sum(weight.nbytes for weight in trainee.model.parameters()),
-            element_bytes=DTYPES[name].itemsize,
-            longest_sample=longest,
-            packable=trainee.packed,
+            # Nothing is trained: no gradients, and no optimiser.
+            dataclasses.replace(how, full=False, whole=(), dtype=name),
+            device,
+        )
+        self.resolved = choose_for_memory(
+            self.resolved, chooser, longest_sample=longest, packable=trainee.packed
         )
         trainee.ready(checkpointing="none", seed=settings.seed)
         return trainee

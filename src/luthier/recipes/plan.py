@@ -4,6 +4,7 @@ from typing import Any
 
 from luthier.data.steps import StepPlanner
 from luthier.engine.optim import Updater
+from luthier.planner.plan import Plan
 from luthier.recipes import prepare
 from luthier.recipes.context import RunContext
 from luthier.recipes.inputs import Inputs
@@ -65,6 +66,16 @@ def make_rhythm(context: RunContext, planner: StepPlanner, held_out: bool) -> Rh
     )
 
 
+def summary(predicted: Plan) -> dict[str, Any]:
+    """The part of a plan that a run keeps: memory, time and what they rest on."""
+    whole = predicted.to_dict()
+    names = (
+        *("peak_bytes", "peak_where", "allocated_bytes", "parts", "host_bytes", "verdict"),
+        *("margin_bytes", "seconds", "time_source", "tokens", "work", "notes"),
+    )
+    return {name: whole[name] for name in names}
+
+
 def write_plan(context: RunContext, trainee: Trainee, planner: StepPlanner, inputs: Inputs) -> None:
     """`plan.json`: steps, sizes, and every value that was chosen, with its reason."""
     settings = context.settings
@@ -74,6 +85,8 @@ def write_plan(context: RunContext, trainee: Trainee, planner: StepPlanner, inpu
         if text.startswith("chosen")
     }
     samples = settings.gradient_accumulation_steps * settings.devices
+    predicted = context.predicted
+    assert predicted is not None, "the run is planned before its model is loaded"
     assert isinstance(settings.per_device_train_batch_size, int)
     prepare.write_plan(
         context,
@@ -88,6 +101,7 @@ def write_plan(context: RunContext, trainee: Trainee, planner: StepPlanner, inpu
             "trained_parameters": trainee.num_trained,
             "static_bytes": trainee.static_bytes(),
             "disk_bytes": prepare.check_disk(context, trainee, settings.save_total_limit),
+            "predicted": summary(predicted),
             "chosen": {n: [getattr(settings, n), reason] for n, reason in chosen.items()},
         },
     )

@@ -5,12 +5,19 @@ import hashlib
 import json
 from pathlib import Path
 
+import psutil
+
 from luthier.data.tokenizer import Tokenizer
 from luthier.durable import free_bytes, write_atomic
 from luthier.errors import DiskFullError, NoRowsError
 from luthier.models.check import check_tokenizer_fits
 from luthier.models.source import ModelSource, resolve_source
-from luthier.planner.budget import Shape
+from luthier.planner.choose import Chooser
+from luthier.planner.data_shape import DataShape
+from luthier.planner.history import learned_runtime, rate_of
+from luthier.planner.plan import Plan, how_of, plan
+from luthier.planner.refuse import does_not_fit, ignores_plan
+from luthier.planner.shape import Shape
 from luthier.recipes.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
 from luthier.recipes.context import RunContext
 from luthier.recipes.inputs import (
@@ -85,6 +92,8 @@ def load_trainee(context: RunContext, source: ModelSource, inputs: Inputs) -> Tr
     name, why = choose_dtype(settings.torch_dtype, context.machine)
     if settings.torch_dtype == "auto":
         context.resolved = context.resolved.fill(torch_dtype=(name, why))
+    context.predicted = predict(context, source, inputs)
+    context.resident_bytes = psutil.Process().memory_info().rss
     trainee = make_trainee(context.settings, source, DTYPES[name], context.machine)
     rows = trainee.model.get_input_embeddings().weight.shape[0]
     check_tokenizer_fits(inputs.tokenizer.vocab_size, rows)
@@ -94,17 +103,43 @@ def load_trainee(context: RunContext, source: ModelSource, inputs: Inputs) -> Tr
         context.resolved, num_samples=len(inputs.train), num_params=trainee.num_params
     )
     longest = inputs.longest_sample() if trainee.packed else inputs.longest_sequence()
-    context.resolved = choose_for_memory(
-        context.resolved,
-        context.machine,
+    device = context.machine.as_device(context.settings.devices)
+    chooser = Chooser(
         Shape.from_config(source.config),
-        static_bytes=trainee.static_bytes(),
-        element_bytes=DTYPES[name].itemsize,
-        longest_sample=longest,
-        packable=trainee.packed,
+        how_of(context.settings, source.family, device),
+        device,
+        DataShape.of(inputs.train, inputs.held_out).targets_share,
+    )
+    context.resolved = choose_for_memory(
+        context.resolved, chooser, longest_sample=longest, packable=trainee.packed
     )
     trainee.ready(checkpointing=context.settings.gradient_checkpointing, seed=context.settings.seed)
     return trainee
+
+
+def predict(context: RunContext, source: ModelSource, inputs: Inputs) -> Plan:
+    """What the run will take, before a weight is loaded.
+
+    Raises:
+        CapacityError: It does not fit; `LUTHIER_IGNORE_PLAN=1` trains all the same.
+    """
+    settings = context.settings
+    device = context.machine.as_device(settings.devices)
+    shape = Shape.from_config(source.config)
+    predicted = plan(
+        settings,
+        source.config,
+        DataShape.of(inputs.train, inputs.held_out),
+        device,
+        rate=rate_of(device, settings.torch_dtype, shape.num_params),
+        learned=learned_runtime(device),
+    )
+    if predicted.verdict == "no":
+        refusal = does_not_fit(predicted)
+        if not ignores_plan():
+            raise refusal
+        context.emit("warning", text=f"{refusal.what}; LUTHIER_IGNORE_PLAN is set")
+    return predicted
 
 
 def fingerprints(context: RunContext, source: ModelSource, inputs: Inputs) -> dict[str, str]:

@@ -34,6 +34,7 @@ from luthier.recipes.determinism import deterministic
 from luthier.recipes.inputs import Inputs
 from luthier.recipes.launch import launch
 from luthier.recipes.objective import Objective, PairObjective, TokenObjective
+from luthier.recipes.plan_check import PlanCheck
 from luthier.recipes.reference import reference_values
 from luthier.recipes.result import write_result
 from luthier.recipes.saving import Keeper
@@ -224,6 +225,7 @@ def _go(context: RunContext) -> RunResult:
     else:
         watcher.run_evaluation(0)
     reason = "early_stopping"
+    check = PlanCheck(context, trainee.num_params, watcher)
     if not best.exhausted or updater.step == planner.num_steps:
         reason = train(
             learn,
@@ -232,13 +234,14 @@ def _go(context: RunContext) -> RunResult:
             first_step=updater.step + 1,
             last_step=planner.num_steps,
             learning_rate=_schedule(settings, planner.num_steps),
-            on_step=watcher,
+            on_step=check,
             shrink=steps.shrink,
             ranks=context.ranks,
             state=loop,
             should_stop=context.stop_requested,
             on_non_finite=lambda error: _keep_last_good(error, updater.step, watcher),
         )
+    check.finish()
     return _end(context, reason, source, trainee, inputs, keeper, watcher)
 
 
