@@ -90,7 +90,7 @@ def moments(
         yield at("step backward, head", 0, gradients=before, activations=last, head=head)
     yield at(
         "step backward",
-        ops.backward(),
+        ops.in_backward(),
         gradients=before + ops.head_gradient(),
         activations=kept + (ops.again() if recompute else 0),
     )
@@ -255,7 +255,7 @@ class _Ops:
 
     # Backward
 
-    def backward(self) -> int:
+    def in_backward(self) -> int:
         """Most that the last layer makes in backward, beside what is kept."""
         s, tokens, e, w = self.shape, self.work.tokens, self.e, self.w
         into = s.hidden * e * tokens
