@@ -35,6 +35,12 @@ EventType = Literal[
 ]
 
 
+def restart_clock() -> None:
+    """Count `elapsed_s` from now: in a process forked from one that has waited for a while."""
+    global _STARTED
+    _STARTED = monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of `events.jsonl`."""

@@ -64,6 +64,18 @@ def this_machine(rank: int = 0) -> Machine:
     return Machine(torch.device("cpu"), f"CPU, {cores} cores", psutil.virtual_memory().total)
 
 
+def lease_names(count: int) -> list[str]:
+    """The devices that a run of `count` processes takes, as their leases are called.
+
+    GPUs are named as the machine counts them, whatever `CUDA_VISIBLE_DEVICES` shows of them; the
+    processor is one device, however many processes share it.
+    """
+    if not torch.cuda.is_available():
+        return ["cpu"]
+    shown = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return [f"cuda:{shown[n] if n < len(shown) and shown[n] else n}" for n in range(count)]
+
+
 def check_devices(wanted: int) -> None:
     """Refuse more training processes than this machine has devices for, before any is started.
 

@@ -54,3 +54,10 @@ class RunContext:
     def stop_requested(self) -> bool:
         """Whether a signal asked for the end."""
         return self.interrupt.requested is not None
+
+    def end_requested(self) -> bool:
+        """Whether somebody asked for the end of training with the best weights so far.
+
+        A file asks, so that it is asked of the run and not of the process that is at it just now.
+        """
+        return self.ranks.first and self.directory.end_file.exists()

@@ -28,7 +28,7 @@ from luthier.errors import LuthierError, NonFiniteError, RankError
 from luthier.events import Event
 from luthier.models.source import ModelSource
 from luthier.recipes import plan, prepare
-from luthier.recipes.choices import check_devices, this_machine
+from luthier.recipes.choices import check_devices, lease_names, this_machine
 from luthier.recipes.context import RunContext
 from luthier.recipes.determinism import deterministic
 from luthier.recipes.inputs import Inputs
@@ -41,7 +41,7 @@ from luthier.recipes.saving import Keeper
 from luthier.recipes.steps import EvalSource, StepSource
 from luthier.recipes.trainee import Trainee
 from luthier.recipes.watch import Watcher
-from luthier.runs import EventLog, RunDirectory
+from luthier.runs import EventLog, RunDirectory, device_lease
 
 LOSS_SCALE = 2.0**14
 """First loss scale of float16, whose small gradients would be zero."""
@@ -99,17 +99,28 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
     """
     settings = resolved.settings
     check_devices(settings.devices)
-    directory = RunDirectory.create(
-        settings.output_dir,
-        name_parts=[settings.model, settings.dataset[0]],
-        resume=settings.resume,
-        datasets=[Path(name) for name in settings.dataset],
-    )
+    with device_lease(*lease_names(settings.devices)):
+        directory = RunDirectory.create(
+            settings.output_dir,
+            name_parts=[settings.model, settings.dataset[0]],
+            resume=settings.resume,
+            datasets=[Path(name) for name in settings.dataset],
+        )
+        if settings.devices > 1:
+            body = {**resolved.as_dict(), "config": resolved.config_text}
+            with directory.lock():  # refused while another process works here
+                write_atomic(directory.path / "launch.json", json.dumps(body))
+        return run_leased(resolved, directory, on_event)
+
+
+def run_leased(resolved: Resolved, directory: RunDirectory, on_event: Listener | None) -> RunResult:
+    """Train in a directory that exists, by one whose devices are taken already.
+
+    For several devices `launch.json` of the run holds the settings.
+    """
+    settings = resolved.settings
     if settings.devices == 1:
         return run_rank(resolved, directory, Ranks(), on_event)
-    body = {**resolved.as_dict(), "config": resolved.config_text}
-    with directory.lock():  # refused while another process works here; then the first rank takes it
-        write_atomic(directory.path / "launch.json", json.dumps(body))
     last = launch(directory.path, settings.devices, on_event or (lambda _: None))
     if last.type == "failed":
         known = last.fields["code"] != "E000"
@@ -123,10 +134,16 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
     return RunResult.from_dict(last.fields["summary"])
 
 
-def run_launched(path: Path) -> int:
-    """What each worker process of several does; returns its exit status."""
+def read_launch(path: Path) -> tuple[Resolved, int]:
+    """What `launch.json` of a run says: settings, and the number of the attempt (0 without jobs)."""
     saved = json.loads((path / "launch.json").read_text("utf-8"))
     resolved = dataclasses.replace(Resolved.from_dict(saved), config_text=saved["config"])
+    return resolved, saved.get("attempt", 0)
+
+
+def run_launched(path: Path) -> int:
+    """What each worker process of several does; returns its exit status."""
+    resolved, _ = read_launch(path)
     try:
         run_rank(resolved, RunDirectory.open(path), join_ranks(), None)
     except LuthierError:
@@ -215,6 +232,7 @@ def _go(context: RunContext) -> RunResult:
         evaluate=_evaluation(context, judge, held_out),
         save=keeper.save,
         stop_requested=lambda: context.ranks.any(context.stop_requested()),
+        end_requested=lambda: context.ranks.any(context.end_requested()),
         unit="pair" if settings.objective == "dpo" else "token",
     )
     keeper.extra = watcher.saved_state

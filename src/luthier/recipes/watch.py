@@ -40,6 +40,7 @@ class Watcher:
         evaluate: Held-out means, or None without held-out data.
         save: Writes a checkpoint and returns its folder.
         stop_requested: Whether a signal asked for the end.
+        end_requested: Whether training shall end here, with a result.
         quiet: True on ranks that write nothing.
     """
 
@@ -51,6 +52,7 @@ class Watcher:
     save: Callable[[int], Path | None]
     stop_requested: Callable[[], bool]
     unit: str
+    end_requested: Callable[[], bool] = lambda: False
     saved_at: int = 0
     evaluated_at: int = -1
     history: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +82,8 @@ class Watcher:
         if self.best.exhausted and step < self.rhythm.last:
             self.save_once(step)
             return "early_stopping"
+        if self.end_requested() and step < self.rhythm.last:
+            return "ended_on_request"
         return None
 
     def resume(self, step: int, saved: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ FORMAT = 1
 DEFAULT_PARENT = Path("runs")
 WRITTEN = (
     "monitor.jsonl", "config.yaml", "settings.json", "plan.json", "data.json", "ledger.jsonl",
-    "launch.json", "stderr.log", "events.jsonl", RUN_MARK,
+    "launch.json", "stderr.log", "end", "events.jsonl", RUN_MARK,
 )  # fmt: skip
 """Files of a run that ended before its first step; the mark goes last."""
 
@@ -251,6 +251,11 @@ class RunDirectory:
     @property
     def lock_file(self) -> Path:
         return self.path / "run.lock"
+
+    @property
+    def end_file(self) -> Path:
+        """Asks a run, by being there, to end after the step at work and write its result."""
+        return self.path / "end"
 
     @property
     def checkpoints(self) -> Path:

@@ -147,14 +147,21 @@ def locked(path: Path, *, subject: str) -> Iterator[None]:
         yield
 
 
+def lease_file(device: str) -> Path:
+    """The lock file of a device (`cuda:0`, `cpu`); `locks.read_owner` says who has it."""
+    return home() / "leases" / f"{slug(device.replace(':', '-'))}.lock"
+
+
 @contextlib.contextmanager
-def device_lease(device: str) -> Iterator[None]:
-    """Have a device (`cuda:0`) to oneself among luthier's processes of this user.
+def device_lease(*devices: str) -> Iterator[None]:
+    """Have devices (`cuda:0`, `cpu`) to oneself among luthier's processes of this user: all or none.
 
     Raises:
-        RunBusyError: Another live process has it.
+        RunBusyError: Another live process has one of them.
     """
-    folder = home() / "leases"
-    make_folders(folder)
-    with locked(folder / f"{slug(device.replace(':', '-'))}.lock", subject=f"device {device}"):
+    with contextlib.ExitStack() as stack:
+        for device in sorted(devices):
+            path = lease_file(device)
+            make_folders(path.parent)
+            stack.enter_context(locked(path, subject=f"device {device}"))
         yield

@@ -120,6 +120,8 @@ class Jobs(Ledger):
         for name in ("dataset", "eval_dataset"):
             if name in values:
                 values[name] = self._paths_of(values[name], used)
+        if "model" in values:
+            values["model"] = _absolute(values["model"])
         return load(arguments=values), used
 
     def _paths_of(self, given: Any, used: list[str]) -> Any:
@@ -132,7 +134,7 @@ class Jobs(Ledger):
                 found.append(str(self.files.path(one)))
                 used.append(one)
             else:
-                found.append(one)
+                found.append(_absolute(one))
         return found
 
     def _insert(
@@ -341,6 +343,17 @@ class Jobs(Ledger):
                 remove_folder(path)
             with self.store.write() as connection:
                 connection.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
+
+
+def _absolute(name: Any) -> Any:
+    """A file or folder that is there by its whole path: the server may be started elsewhere next time."""
+    if not isinstance(name, str) or "/" not in name or name.startswith("/"):
+        return name
+    try:
+        path = Path(name).expanduser()
+        return str(path.absolute()) if path.exists() else name
+    except (OSError, RuntimeError, ValueError):  # a name that can be no path is none
+        return name
 
 
 def _digest(request: Mapping[str, Any]) -> str:

@@ -1,0 +1,106 @@
+"""How an attempt ended, and what that makes of its job."""
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import WorkerLostError
+from luthier.service.follow import Follow
+from luthier.service.records import Job
+from luthier.service.states import State
+
+MAX_RETRIES = 2
+FENCED, BUSY = 74, 75
+"""Exit statuses of `luthier.worker.job`: replaced by a later attempt; run or device in use."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The state that follows, why, and the columns that change with it.
+
+    Args:
+        wait: Whether to let some time pass before the next attempt.
+    """
+
+    state: State
+    reason: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    wait: bool = False
+
+
+def of(job: Job, follow: Follow, status: int | None) -> Outcome:
+    """What became of an attempt whose process is gone.
+
+    Args:
+        status: Its exit status where this server started it.
+    """
+    ending = follow.ending or {}
+    stopped = ending.get("type") == "finished" and ending.get("reason") == "interrupted"
+    if ending.get("type") == "finished" and not stopped:
+        return Outcome("finished", f"training ended: {ending.get('reason')}", {"error": None})
+    if job.wish == "cancel":
+        return Outcome("cancelled", "stopped as asked")
+    if ending.get("type") == "failed":
+        error = {name: str(ending.get(name, "")) for name in ("code", "what", "why", "fix")}
+        return Outcome("failed", error["what"], {"error": error})
+    if job.wish == "pause":
+        return Outcome("paused", f"stopped as asked, at step {follow.step}")
+    if status == BUSY:
+        return Outcome("queued", "the device or the run was in use", wait=True)
+    if job.worker is None or status == FENCED:
+        return Outcome("queued", "no process was started for it, or a later one took its place")
+    lost = _lost(job, follow, status, stopped=stopped)
+    if job.retries >= MAX_RETRIES:
+        error = lost.as_dict()
+        return Outcome("failed", lost.what, {"error": error})
+    retries = job.retries + 1
+    reason = f"{lost.what}; automatic retry {retries} of {MAX_RETRIES}"
+    return Outcome("queued", reason, {"retries": retries, "error": lost.as_dict()}, wait=True)
+
+
+def _lost(job: Job, follow: Follow, status: int | None, *, stopped: bool) -> WorkerLostError:
+    assert job.worker is not None
+    who = f"process {job.worker.pid} of attempt {job.attempts}"
+    if stopped:
+        what = f"{who} was stopped from outside at step {follow.step}"
+    elif status is not None and status < 0:
+        what = f"{who} was killed by {_signal(-status)} at step {follow.step}"
+    elif status is not None:
+        what = f"{who} ended with status {status} at step {follow.step}"
+    else:
+        what = f"{who} was gone at step {follow.step}"
+    memory = "; SIGKILL is what the system sends when memory runs out" if status == -9 else ""
+    said = last_lines(job.run_path / "stderr.log")
+    return WorkerLostError(
+        what,
+        why=f"it did not say how it ended{memory}" + (f"; its last lines: {said}" if said else ""),
+        fix=f"look at {job.run_path / 'stderr.log'}; luthier jobs retry {job.id} goes on from the "
+        "last checkpoint",
+    )
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def last_lines(path: Path, count: int = 3) -> str:
+    """The end of a log, in one line."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except FileNotFoundError:
+        return ""
+    return " | ".join(line.strip()[:300] for line in lines[-count:])
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """A stored mapping."""
+    value: dict[str, Any] = json.loads(text)
+    return value

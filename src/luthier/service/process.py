@@ -1,0 +1,310 @@
+"""Processes of jobs: started apart from the server, found again after it, and really gone at the end.
+
+Each attempt is a session of its own with `LUTHIER_JOB` in its environment.  Killing the session
+alone is not enough: torch's launcher gives every rank one of its own.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from luthier.locks import Owner
+
+MARK = "LUTHIER_JOB"
+_NAMES = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+    ]
+)
+_PREFIXES = (
+    "LC_", "LUTHIER_", "HF_", "MODELSCOPE_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH_", "PYTORCH_", "OMP_",
+    "GOMP_", "MKL_", "OPENBLAS_", "BNB_", "TOKENIZERS_", "WANDB_", "MLFLOW_",
+)  # fmt: skip
+_SECRETS_OF_THE_SERVER = frozenset({"LUTHIER_TOKEN"})
+GONE_S = 5.0
+
+
+def environment(home: Path, job: str, devices: Sequence[str]) -> dict[str, str]:
+    """What the process of a job may see of the server's environment, and its devices."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if (name in _NAMES or name.startswith(_PREFIXES)) and name not in _SECRETS_OF_THE_SERVER
+    }
+    cuda = [device.removeprefix("cuda:") for device in devices if device.startswith("cuda:")]
+    patient = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    ours = {
+        "LUTHIER_HOME": str(home),
+        "CUDA_VISIBLE_DEVICES": ",".join(cuda),
+        "PYTHONUNBUFFERED": "1",
+        MARK: job,
+    }
+    return {**patient, **kept, **ours}
+
+
+@dataclass
+class Launched:
+    """What is known of a start: the process once there is one, its exit status once it has ended."""
+
+    job: str
+    attempt: int
+    owner: Owner | None = None
+    status: int | None = None
+    refused: bool = False  # nothing was started, and nothing will be
+
+
+class ColdStart:
+    """Starts a fresh interpreter for each attempt."""
+
+    def __init__(self) -> None:
+        self._popen: dict[int, tuple[subprocess.Popen[bytes], Launched]] = {}
+
+    def start(
+        self, run: Path, job: str, attempt: int, env: Mapping[str, str], log: Path
+    ) -> Launched:
+        """Start an attempt; returns at once."""
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "luthier.worker.job", str(run), str(attempt)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(env),
+                start_new_session=True,
+            )
+        launched = Launched(job, attempt, Owner.of(process.pid))
+        self._popen[process.pid] = process, launched
+        return launched
+
+    def poll(self) -> None:
+        """Notice what has ended."""
+        for pid, (process, launched) in [*self._popen.items()]:
+            if (status := process.poll()) is not None:
+                launched.status = status
+                del self._popen[pid]
+
+    def close(self) -> None:
+        """Stop watching; the processes go on."""
+        for process, _ in self._popen.values():
+            process.returncode = process.poll() or 0  # not ours to wait for: no warning at its end
+        self._popen.clear()
+
+
+@dataclass
+class WarmStart:
+    """Starts attempts from `luthier.worker.warm`, which has the libraries loaded.
+
+    Args:
+        log: Where the warm process writes what goes wrong.
+        idle_s: Seconds without a job after which it is ended, for the memory it holds.
+    """
+
+    log: Path
+    idle_s: float = 120.0
+    _process: subprocess.Popen[bytes] | None = None
+    _waiting: dict[tuple[str, int], Launched] = field(default_factory=dict)
+    _running: dict[int, Launched] = field(default_factory=dict)
+    _text: bytes = b""
+    _used: float = 0.0
+
+    def start(
+        self, run: Path, job: str, attempt: int, env: Mapping[str, str], log: Path
+    ) -> Launched:
+        """Ask for an attempt; the answer comes with a later `poll`."""
+        launched = Launched(job, attempt)
+        request = {
+            "run": str(run), "job": job, "attempt": attempt, "environment": dict(env), "log": str(log)
+        }  # fmt: skip
+        self._waiting[job, attempt] = launched
+        self._used = time.monotonic()
+        try:
+            self._pipe(env).write(json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            self._gone()
+        return launched
+
+    def _pipe(self, env: Mapping[str, str]) -> IO[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._gone(keep=True)
+            clean = {name: value for name, value in env.items() if name != MARK}
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "luthier.worker.warm"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    env=clean,
+                    bufsize=0,
+                    start_new_session=True,
+                )
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def poll(self) -> None:
+        """Take in what the warm process says."""
+        process = self._process
+        if process is None:
+            return
+        assert process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while selector.select(0):
+                block = os.read(process.stdout.fileno(), 65536)
+                if not block:
+                    self._gone()
+                    return
+                *lines, self._text = (self._text + block).split(b"\n")
+                for line in lines:
+                    self._take(json.loads(line))
+        idle = time.monotonic() - self._used
+        if not self._waiting and not self._running and idle > self.idle_s:
+            self._gone()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "started" in message:
+            pid = message["started"]
+            launched = self._waiting.pop((message["job"], message["attempt"]))
+            launched.owner = Owner.of(pid)
+            self._running[pid] = launched
+        elif message.get("ended") in self._running:
+            self._running.pop(message["ended"]).status = message["status"]
+            self._used = time.monotonic()
+
+    def _gone(self, *, keep: bool = False) -> None:
+        """The warm process is no more: what waits for it was not started, what runs goes on."""
+        if self._process is not None:
+            for pipe in (self._process.stdin, self._process.stdout):
+                assert pipe is not None
+                pipe.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5)
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        self._text = b""
+        self._running.clear()
+        if not keep:
+            for launched in self._waiting.values():
+                launched.refused = True
+            self._waiting.clear()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the warm process, if there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def close(self) -> None:
+        """End the warm process; what it started goes on."""
+        self._gone()
+
+
+def processes_of(job: str, worker: Owner | None) -> list[psutil.Process]:
+    """Every live process of a job: descendants, members of its session, bearers of its mark.
+
+    While the worker lives its descendants are found whatever they did to session and environment.
+    """
+    found: dict[int, psutil.Process] = {}
+    if worker is not None and worker.alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            top = psutil.Process(worker.pid)
+            family = [top, *top.children(recursive=True)]
+            found = {process.pid: process for process in family if _lives(process)}
+    mark = f"{MARK}={job}".encode()
+    for process in psutil.process_iter():
+        if process.pid in found or process.pid == os.getpid():
+            continue
+        session = worker is not None and _session(process.pid) == worker.pid
+        if (session or mark in _marks(process.pid)) and _lives(process):
+            found[process.pid] = process
+    return [*found.values()]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return -2
+
+
+def _marks(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # gone, or of another user
+        return []
+
+
+def end(processes: Iterable[psutil.Process]) -> list[int]:
+    """Kill, and wait until each is gone; the ids of those that are not after some seconds."""
+    left = [*processes]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):  # psutil compares the moment of its start
+            process.kill()
+    deadline = time.monotonic() + GONE_S
+    while left := [process for process in left if _lives(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    return [process.pid for process in left]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_job(job: str, worker: Owner | None) -> list[int]:
+    """End every process of a job, also what it starts meanwhile; ids of those that would not go."""
+    for _ in range(5):
+        found = processes_of(job, worker)
+        if not found:
+            return []
+        left = end(found)
+        if left:
+            return left
+    return [process.pid for process in processes_of(job, worker)]
+
+
+def ask_to_stop(worker: Owner) -> None:
+    """SIGTERM to the process itself: it saves, and tells its ranks."""
+    if worker.alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGTERM)

@@ -1,0 +1,15 @@
+"""The process of one attempt at a job: `python -m luthier.worker.job RUN_DIRECTORY ATTEMPT`."""
+
+import sys
+from pathlib import Path
+
+from luthier.recipes.job import run_job
+
+
+def main() -> int:
+    """Train as `launch.json` of the run says."""
+    return run_job(Path(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
