@@ -283,7 +283,7 @@ def _refuse_non_finite(step: int, tensors: Groups) -> None:
         f"{stem}/{name}"
         for stem, group in tensors.items()
         for name, tensor in group.items()
-        if tensor.is_floating_point() and tensor.numel() and not _finite(tensor)
+        if tensor.is_floating_point() and tensor.numel() and not is_finite(tensor)
     ]
     if bad:
         shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
@@ -294,7 +294,8 @@ def _refuse_non_finite(step: int, tensors: Groups) -> None:
         )
 
 
-def _finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite."""
     # Smallest and largest carry any NaN or infinity; unlike isfinite, they need no mask in memory.
     low, high = torch.aminmax(tensor.detach())
     return bool(torch.isfinite(low) & torch.isfinite(high))

@@ -6,7 +6,7 @@ files are laid out otherwise than the model (experts in single files, stacked in
 by transformers, after the same checks of the same files.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,19 +66,19 @@ def load_base(
         model = _from_scratch(config, from_scratch_seed, dtype)
     else:
         model = _from_files(
-            folder, config, _Target(dtype, quantisation, torch.device(device)), report
+            folder, config, Target(dtype, quantisation, torch.device(device)), report
         )
         if (generation := generation_config(folder)) is not None:
             model.generation_config = generation
     if quantisation is not None:
-        _quantise_rest(model, quantisation, dtype)
+        quantise_rest(model, quantisation, dtype)
         _report_experts(model, report)
     config.dtype = dtype
     model.requires_grad_(False)
     return model.to(device).eval()
 
 
-class _Target:
+class Target:
     """Where tensors go and as what."""
 
     def __init__(
@@ -106,7 +106,7 @@ def _from_scratch(config: PretrainedConfig, seed: int, dtype: torch.dtype) -> Pr
 
 
 def _from_files(
-    folder: Path, config: PretrainedConfig, target: _Target, report: list[str]
+    folder: Path, config: PretrainedConfig, target: Target, report: list[str]
 ) -> PreTrainedModel:
     files = find_weights(folder)
     specs = {name: spec for tensors in files.values() for name, spec in tensors.items()}
@@ -177,26 +177,40 @@ def _match(
     return names
 
 
-def _fill(model: PreTrainedModel, path: Path, names: Mapping[str, str], target: _Target) -> None:
-    quantisable = dict(_quantisable(model)) if target.quantisation else {}
+def _fill(model: PreTrainedModel, path: Path, names: Mapping[str, str], target: Target) -> None:
+    owners = {name for name, _ in quantisable(model)} if target.quantisation else set()
     with safe_open(path, framework="pt") as file:
-        # Biases and the like first: a quantised layer takes its bias with it.
-        order = sorted(file.keys(), key=lambda name: names.get(name, name).endswith(".weight"))
-        for name in order:
-            if name not in names:
-                continue
-            place, stored = names[name], file.get_tensor(name)
-            owner, _, leaf = place.rpartition(".")
-            if leaf == "weight" and owner in quantisable and target.quantisation is not None:
-                _check_finite(stored, name, path)
-                _replace(model, owner, stored.to(target.device), target.quantisation, target.dtype)
-                continue
-            value = torch.empty(stored.shape, dtype=target.dtype, device=target.device)
-            if not stored.is_floating_point():
-                value = torch.empty_like(stored, device=target.device)
-            value.copy_(stored)  # a copy of our own: the file may change while we run
-            _check_finite(value, name, path)
-            _put(model.get_submodule(owner), leaf, value)
+        place_of = {name: names[name] for name in file.keys() if name in names}  # noqa: SIM118
+        for name in reading_order(place_of):
+            stored = file.get_tensor(name)
+            fill_one(model, place_of[name], stored, target, owners, f"{name} of {path}")
+
+
+def reading_order(names: Mapping[str, object]) -> list[str]:
+    """Biases and the like first: a quantised layer takes its bias with it."""
+    return sorted(names, key=lambda name: name.endswith(".weight"))
+
+
+def fill_one(
+    model: PreTrainedModel,
+    place: str,
+    stored: Tensor,
+    target: Target,
+    quantised: Collection[str],
+    name: str,
+) -> None:
+    """Give a model one tensor of a file, cast, or quantised where its layer is among `quantised`."""
+    owner, _, leaf = place.rpartition(".")
+    if leaf == "weight" and owner in quantised and target.quantisation is not None:
+        _check_finite(stored, name)
+        _replace(model, owner, stored.to(target.device), target.quantisation, target.dtype)
+        return
+    value = torch.empty(stored.shape, dtype=target.dtype, device=target.device)
+    if not stored.is_floating_point():
+        value = torch.empty_like(stored, device=target.device)
+    value.copy_(stored)  # a copy of our own: the file may change while we run
+    _check_finite(value, name)
+    _put(model.get_submodule(owner), leaf, value)
 
 
 def _put(module: nn.Module, leaf: str, value: Tensor) -> None:
@@ -206,11 +220,11 @@ def _put(module: nn.Module, leaf: str, value: Tensor) -> None:
         setattr(module, leaf, nn.Parameter(value, requires_grad=False))
 
 
-def _check_finite(value: Tensor, name: str, path: Path) -> None:
+def _check_finite(value: Tensor, name: str) -> None:
     if value.is_floating_point() and not torch.isfinite(value).all():
         kind = _DTYPE_NAMES.get(value.dtype, str(value.dtype))
         raise DamagedWeightsError(
-            f"tensor {name} of {path} holds NaN or infinity in {kind}",
+            f"tensor {name} holds NaN or infinity in {kind}",
             why="a model with one such value gives no number at all"
             + ("; float16 ends at 65,504" if value.dtype == torch.float16 else ""),
             fix="fetch the model again"
@@ -218,7 +232,7 @@ def _check_finite(value: Tensor, name: str, path: Path) -> None:
         )
 
 
-def _quantisable(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
+def quantisable(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
     """The linear layers of the body; not the head, and not gates that choose experts."""
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
@@ -245,9 +259,9 @@ def _replace(
     model.set_submodule(name, layer)
 
 
-def _quantise_rest(model: PreTrainedModel, quantisation: Quantisation, dtype: torch.dtype) -> None:
-    """What was not quantised while it was read: random weights, and what transformers loaded."""
-    for name, module in list(_quantisable(model)):
+def quantise_rest(model: PreTrainedModel, quantisation: Quantisation, dtype: torch.dtype) -> None:
+    """Quantise what was not quantised while it was read: random weights, and what transformers loaded."""
+    for name, module in list(quantisable(model)):
         weight: Tensor = module.weight.detach()  # type: ignore[operator]
         _replace(model, name, weight, quantisation, dtype)
 
@@ -258,7 +272,7 @@ def _report_experts(model: PreTrainedModel, report: list[str]) -> None:
         report.append(f"{format_bytes(size)} of experts stay unquantised: they are stacked tensors")
 
 
-def _by_transformers(folder: Path, config: PretrainedConfig, target: _Target) -> PreTrainedModel:
+def _by_transformers(folder: Path, config: PretrainedConfig, target: Target) -> PreTrainedModel:
     with _quiet():
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -282,7 +296,7 @@ def _by_transformers(folder: Path, config: PretrainedConfig, target: _Target) ->
             fix="fetch the model again; config.json and *.safetensors must be of the same model",
         )
     for name, weight in model.named_parameters():
-        _check_finite(weight, name, folder)
+        _check_finite(weight, f"{name} of {folder}")
     return model
 
 

@@ -60,7 +60,7 @@ def save_model(
     for name, layer in list(model.named_modules()):
         if isinstance(layer, QuantisedLinear):
             model.set_submodule(name, plain_layer(layer))
-    state = _state(model)
+    state = published_state(model)
     if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
         raise NonFiniteError(
             f"{len(bad)} weights of the model are not numbers, first {bad[0]}",
@@ -106,7 +106,7 @@ def copy_tokenizer(source: Path, folder: Path, *, template: str | None = None) -
     return names
 
 
-def _state(model: PreTrainedModel) -> dict[str, Tensor]:
+def published_state(model: PreTrainedModel) -> dict[str, Tensor]:
     """Weights under the names of published files, each once."""
     tied = model.get_expanded_tied_weights_keys(all_submodels=True)
     state = {

@@ -1,7 +1,8 @@
 """The plan of a run: its steps, its optimiser, when it logs, evaluates and saves."""
 
-from typing import Any
+from typing import Any, TypeVar
 
+from luthier.config.settings import Settings
 from luthier.data.steps import StepPlanner
 from luthier.engine.optim import Updater
 from luthier.planner.plan import Plan
@@ -10,6 +11,8 @@ from luthier.recipes.context import RunContext
 from luthier.recipes.inputs import Inputs
 from luthier.recipes.trainee import Trainee
 from luthier.recipes.watch import Rhythm
+
+UpdaterKind = TypeVar("UpdaterKind", bound=Updater)
 
 OPTIMISERS: dict[str, Any] = {
     "adamw_torch": "adamw",
@@ -42,7 +45,14 @@ def make_updater(context: RunContext, trainee: Trainee) -> Updater:
     settings = context.settings
     if settings.optim.startswith("paged") and not context.machine.cuda:
         context.notice(f"optim: {settings.optim}: on the CPU pages are ordinary memory")
-    return Updater(
+    return updater_of(settings, trainee)
+
+
+def updater_of(
+    settings: Settings, trainee: Trainee, *, kind: type[UpdaterKind] = Updater
+) -> UpdaterKind:
+    """The optimiser that the settings describe."""
+    return kind(
         trainee.trained,
         optim=OPTIMISERS[settings.optim],
         betas=(settings.adam_beta1, settings.adam_beta2),

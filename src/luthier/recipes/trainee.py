@@ -99,15 +99,26 @@ def make_trainee(
         ModelError: And its kinds.
     """
     report: list[str] = []
-    quantisation = _quantisation(settings)
     model = load_base(
         source.base,
         dtype=dtype,
-        quantisation=quantisation,
+        quantisation=quantisation_of(settings),
         device=machine.device,
         from_scratch_seed=settings.seed if settings.from_scratch else None,
         report=report,
     )
+    return prepare_model(model, settings, source, dtype, machine.device, report)
+
+
+def prepare_model(
+    model: PreTrainedModel,
+    settings: Settings,
+    source: ModelSource,
+    dtype: torch.dtype,
+    device: torch.device,
+    report: list[str],
+) -> Trainee:
+    """Replace what can be fused, and attach what is trained to a loaded base."""
     report += fuse(model)
     family = source.family
     if not family.known:
@@ -130,10 +141,11 @@ def make_trainee(
             seed=settings.seed,
         )
         trained = dict(adapters.named_trained())
-    return Trainee(model, adapters, trained, machine.device, dtype, family.packable, report)
+    return Trainee(model, adapters, trained, device, dtype, family.packable, report)
 
 
-def _quantisation(settings: Settings) -> Quantisation | None:
+def quantisation_of(settings: Settings) -> Quantisation | None:
+    """How the settings hold the base; None for whole numbers."""
     if settings.load_in_8bit:
         return Quantisation(8, "int8")
     if settings.load_in_4bit:

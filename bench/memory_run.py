@@ -1,0 +1,200 @@
+"""One real run, and the most bytes that torch's CPU allocator held in it; a process of its own.
+
+Reads a configuration on standard input, trains, and prints one line of JSON: the peak by the
+allocator's own record (`torch.profiler`, `profile_memory`), the peak resident size of the process,
+where the peak was, and the shapes of the micro-batches that ran.  The planner's tracker has no part
+in it.
+"""
+
+import json
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tests.tiny import tiny_config, tiny_tokenizer
+
+from luthier.config import read
+from luthier.engine import optim
+from luthier.recipes import train as training
+from luthier.recipes.dry_run import BatchShape
+from luthier.recipes.steps import Cutter, EvalSource, MicroBatch, StepSource
+
+WORDS = "to of and in is for on that with by as at from this be are or an it was".split()
+
+
+def model_folder(path: Path, family: str, fields: dict[str, Any], saved: bool) -> Path:
+    """A folder with config and tokenizer, and weights where the run is to read some."""
+    config = tiny_config(family, **fields)
+    config.architectures = None
+    tiny_tokenizer(path)
+    if saved:
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model.save_pretrained(path)
+    else:
+        config.save_pretrained(path)
+    return path
+
+
+def write_rows(path: Path, objective: str, length: int, count: int, seed: int) -> Path:
+    """Rows of about `length` bytes each, which the tokenizer of the folder counts as tokens."""
+    draw = random.Random(seed)
+
+    def text(size: int) -> str:
+        words = ""
+        while len(words) < size:
+            words += draw.choice(WORDS) + " "
+        return words[:size]
+
+    rows: list[dict[str, str]] = []
+    for _ in range(count):
+        size = int(length * draw.uniform(0.6, 1.0)) - 40
+        ask, answer = text(size * 2 // 5), text(size * 3 // 5)
+        if objective == "dpo":
+            rows.append({"prompt": ask, "chosen": answer, "rejected": text(size * 2 // 5)})
+        else:
+            rows.append({"instruction": ask, "output": answer})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+class Watch:
+    """Notes the phases of a run and the shapes it computes, by standing around its functions."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[int, str]] = [(0, "loading")]
+        self.steps: list[list[dict[str, Any]]] = []
+        self.evaluation: list[dict[str, Any]] = []
+        self.pairs: list[dict[str, Any]] = []
+
+    def mark(self, phase: str) -> None:
+        """From now on."""
+        self.marks.append((time.time_ns(), phase))
+
+    def around(self, place: Any, name: str, phase: str, after: str | None = None) -> None:
+        """Mark a phase whenever a function is called."""
+        real: Callable[..., Any] = getattr(place, name)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            self.mark(phase)
+            result = real(*args, **kwargs)
+            if after:
+                self.mark(after)
+            return result
+
+        setattr(place, name, noted)
+
+    def install(self) -> None:
+        """Stand around the functions of the run."""
+        self.around(training, "evaluate", "evaluation", "other")
+        self.around(training, "reference_values", "reference", "other")
+        self.around(training, "write_result", "saving")
+        self.around(training.Keeper, "save", "saving", "other")
+        self.around(optim.Updater, "allocate", "optimiser state")
+        self.around(optim.Updater, "prepare", "optimiser step")
+        self.around(torch.Tensor, "backward", "step backward")
+        self.around(StepSource, "plan", "step forward")
+        real = Cutter._step
+
+        def shaped(source: Cutter, *args: Any) -> Any:
+            step = real(source, *args)
+            shapes = [asdict(BatchShape.of(batch.packed)) for batch in step.batches]
+            self.steps.append(shapes) if isinstance(source, StepSource) else None
+            if isinstance(source, EvalSource) and not isinstance(source, StepSource):
+                self.evaluation = shapes
+            return step
+
+        Cutter._step = shaped  # type: ignore[method-assign]
+        self._watch_pairs()
+
+    def _watch_pairs(self) -> None:
+        from luthier.recipes import reference
+
+        real = reference.pack
+
+        def packed(*args: Any, **kwargs: Any) -> Any:
+            batch = real(*args, **kwargs)
+            self.pairs.append(asdict(BatchShape.of(batch)))
+            return batch
+
+        reference.pack = packed
+
+    def phase_at(self, moment: int) -> str:
+        """The phase at a moment in nanoseconds."""
+        return [phase for start, phase in self.marks if start <= moment][-1]
+
+
+def peaks(profile: Any, watch: Watch) -> tuple[int, str, dict[str, int]]:
+    """Most bytes held, where, and in each phase, from the allocator's events."""
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    held, most, where = 0, 0, ""
+    by_phase: dict[str, int] = {}
+    for event in events:
+        held += event.nbytes()
+        if held > most:
+            most, where = held, watch.phase_at(event.start_ns())
+        phase = watch.phase_at(event.start_ns()) if held > 0.5 * most else ""
+        by_phase[phase] = max(held, by_phase.get(phase, 0))
+    by_phase.pop("", None)
+    return most, where, by_phase
+
+
+def longest(shapes: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The step with the largest micro-batch: tokens first, then targets."""
+    return max(
+        shapes, key=lambda step: max((s["nodes"][-1][1], sum(s["targets"])) for s in step)
+    )
+
+
+def measure(asked: dict[str, Any]) -> dict[str, Any]:
+    """Train as asked, in a folder of its own that is removed."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        settings = dict(asked["settings"])
+        model = model_folder(
+            here / "model", asked["family"], asked["fields"], not settings.get("from_scratch")
+        )
+        objective = settings.get("objective", "sft")
+        rows = write_rows(here / "rows.jsonl", objective, asked["length"], asked["rows"], 1)
+        held = write_rows(here / "held.jsonl", objective, asked["length"], asked["held"], 2)
+        settings |= {"model": str(model), "dataset": str(rows), "eval_dataset": str(held)}
+        settings |= {"output_dir": str(here / "run"), "seq_length": asked["length"]}
+        watch = Watch()
+        watch.install()
+        started = time.monotonic()
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profile:
+            training.run(read.load(settings))
+        seconds = time.monotonic() - started
+        resolved = json.loads((here / "run" / "settings.json").read_text())["settings"]
+        config = json.loads((model / "config.json").read_text())
+    most, where, by_phase = peaks(profile, watch)
+    pair = max(watch.pairs, key=lambda s: s["nodes"][-1][1], default=None)
+    return {
+        "measured_bytes": most,
+        "measured_where": where,
+        "measured_phases": by_phase,
+        "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "seconds": seconds,
+        "settings": resolved,
+        "config": config,
+        "batches": longest(watch.steps),
+        "evaluation": watch.evaluation,
+        "reference": pair,
+        "micro_batches": sum(map(len, watch.steps)),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.stdin.read()))))
