@@ -24,9 +24,30 @@ from luthier.config import read
 from luthier.engine import optim
 from luthier.recipes import train as training
 from luthier.recipes.dry_run import BatchShape
-from luthier.recipes.steps import Cutter, EvalSource, MicroBatch, StepSource
+from luthier.recipes.steps import Cutter, EvalSource, StepSource
 
-WORDS = "to of and in is for on that with by as at from this be are or an it was".split()
+WORDS = [
+    "to",
+    "of",
+    "and",
+    "in",
+    "is",
+    "for",
+    "on",
+    "that",
+    "with",
+    "by",
+    "as",
+    "at",
+    "from",
+    "this",
+    "be",
+    "are",
+    "or",
+    "an",
+    "it",
+    "was",
+]
 
 
 def model_folder(path: Path, family: str, fields: dict[str, Any], saved: bool) -> Path:
@@ -150,9 +171,7 @@ def peaks(profile: Any, watch: Watch) -> tuple[int, str, dict[str, int]]:
 
 def longest(shapes: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The step with the largest micro-batch: tokens first, then targets."""
-    return max(
-        shapes, key=lambda step: max((s["nodes"][-1][1], sum(s["targets"])) for s in step)
-    )
+    return max(shapes, key=lambda step: max((s["nodes"][-1][1], sum(s["targets"])) for s in step))
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from luthier.config.settings import Settings
@@ -35,7 +34,7 @@ from luthier.recipes.dry_run import BatchShape
 from luthier.recipes.dry_run_targets import CpuTarget
 from luthier.recipes.dry_run_tracker import StorageTracker
 from luthier.recipes.objective import Objective, PairObjective, TokenObjective
-from luthier.recipes.plan import updater_of
+from luthier.recipes.plan import updater_options
 from luthier.recipes.steps import MicroBatch
 from luthier.recipes.trainee import Trainee, prepare_model, quantisation_of
 
@@ -54,7 +53,8 @@ def main() -> int:
 
 def dry_run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Bytes by phase and part of the run that a request of `recipes.dry_run.exact` describes."""
-    settings = Settings.model_validate(request["settings"])
+    # The settings were checked when they were made; filled defaults are no contradictions.
+    settings = Settings.model_validate(request["settings"], context={"given": set()})
     tracker = StorageTracker(CpuTarget())
     torch.use_deterministic_algorithms(True)
     switches: Any = torch.utils.deterministic
@@ -155,7 +155,7 @@ class _DryRun:
     def step(self, trainee: Trainee) -> Updater:
         tracker = self.tracker
         learn = self._objective(trainee, self.batches)
-        updater = updater_of(self.settings, trainee, kind=_Updater)
+        updater = _Updater(trainee.trained, **updater_options(self.settings, trainee))
         updater.tracker = tracker
 
         def objective(batch: MicroBatch) -> Terms:

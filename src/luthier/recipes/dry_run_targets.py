@@ -3,6 +3,7 @@
 CPU: torch's CPU allocator gives out what is asked for, byte by byte, and its profiler records that.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,64 @@ from torch import Tensor
 
 Op = Any
 
-# bitsandbytes' operators whose CPU form is Python over torch; the others are C and keep no scratch.
-_PYTHON_ON_CPU = {
-    "bitsandbytes::quantize_4bit",
-    "bitsandbytes::int8_vectorwise_quant",
-    "bitsandbytes::int8_vectorwise_dequant",
-    "bitsandbytes::optimizer_update_32bit",
-    "bitsandbytes::optimizer_update_8bit_blockwise",
+
+def _quantize_4bit(
+    weight: Tensor, blocksize: int, quant_type: str, quant_storage: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The tensors of bitsandbytes' kernel for the CPU (0.50, backends/default/ops.py)."""
+    bounds = torch.empty(15, dtype=torch.float32)
+    flat = weight.reshape(-1).float()
+    full = flat.numel() - flat.numel() % blocksize
+    blocks = flat[:full].reshape(-1, blocksize)
+    absmax = blocks.abs().max(dim=-1)[0]
+    scaled = torch.clamp(blocks * (1.0 / absmax.clamp(min=1e-38).view(-1, 1)), -1, 1).reshape(-1)
+    if full < flat.numel():
+        last = flat[full:].abs().max().clamp(min=1e-38)
+        absmax = torch.cat([absmax, last.unsqueeze(0)])
+        scaled = torch.cat([scaled, torch.clamp(flat[full:] / last, -1, 1)])
+    if scaled.numel() % 2:
+        scaled = torch.nn.functional.pad(scaled, (0, 1))
+    code = torch.bucketize(scaled, bounds, out_int32=True)
+    if quant_type != "nf4":
+        code = torch.empty(code.shape, dtype=torch.int64)
+    short = code.to(torch.uint8)
+    return ((short[::2] << 4) | short[1::2]).unsqueeze(1), absmax
+
+
+def _int8_vectorwise_quant(
+    weight: Tensor, threshold: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Likewise."""
+    scales = torch.max(weight.abs(), dim=1).values.float()
+    codes = torch.round(weight * (127.0 / scales.unsqueeze(-1))).to(torch.int8)
+    return codes, scales, None
+
+
+def _int8_vectorwise_dequant(codes: Tensor, scales: Tensor) -> Tensor:
+    """Likewise."""
+    return codes * scales.view(-1, 1) * 7.874015718698502e-3
+
+
+def _cpu_optimiser(name: str) -> Callable[..., Any]:
+    """bitsandbytes' own Python kernel; its innermost operators have fake forms."""
+
+    def update(*args: Any, **kwargs: Any) -> None:
+        kernels = importlib.import_module("bitsandbytes.backends.cpu.ops")
+        getattr(kernels, name)(*args, **kwargs)
+
+    return update
+
+
+_PYTHON_ON_CPU: dict[str, Callable[..., Any]] = {
+    "bitsandbytes::quantize_4bit": _quantize_4bit,
+    "bitsandbytes::int8_vectorwise_quant": _int8_vectorwise_quant,
+    "bitsandbytes::int8_vectorwise_dequant": _int8_vectorwise_dequant,
+    "bitsandbytes::optimizer_update_32bit": _cpu_optimiser("_optimizer_update_32bit_cpu"),
+    "bitsandbytes::optimizer_update_8bit_blockwise": _cpu_optimiser(
+        "_optimizer_update_8bit_blockwise_cpu"
+    ),
 }
+"""bitsandbytes' operators that are Python over torch on a CPU; the others are C without scratch."""
 
 
 class CpuTarget:
@@ -38,10 +89,8 @@ class CpuTarget:
         return 0
 
     def expand(self, op: Op) -> Callable[..., Any] | None:
-        """bitsandbytes' Python kernels run as they are, on fake tensors."""
-        if op.name() not in _PYTHON_ON_CPU:
-            return None
-        return lambda *args, **kwargs: op._op_dk(torch._C.DispatchKey.CPU, *args, **kwargs)
+        """bitsandbytes' Python kernels, on fake tensors."""
+        return _PYTHON_ON_CPU.get(op.name())
 
 
 def _casts(args: tuple[Any, ...], out: Any) -> int:

@@ -52,7 +52,7 @@ class StorageTracker(TorchDispatchMode):
     """
 
     def __init__(self, target: Target) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.target = target
         self.now = 0
         self.phase, self.scope = "loading", "workspace"

@@ -1,6 +1,6 @@
 """The plan of a run: its steps, its optimiser, when it logs, evaluates and saves."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from luthier.config.settings import Settings
 from luthier.data.steps import StepPlanner
@@ -11,8 +11,6 @@ from luthier.recipes.context import RunContext
 from luthier.recipes.inputs import Inputs
 from luthier.recipes.trainee import Trainee
 from luthier.recipes.watch import Rhythm
-
-UpdaterKind = TypeVar("UpdaterKind", bound=Updater)
 
 OPTIMISERS: dict[str, Any] = {
     "adamw_torch": "adamw",
@@ -45,24 +43,21 @@ def make_updater(context: RunContext, trainee: Trainee) -> Updater:
     settings = context.settings
     if settings.optim.startswith("paged") and not context.machine.cuda:
         context.notice(f"optim: {settings.optim}: on the CPU pages are ordinary memory")
-    return updater_of(settings, trainee)
+    return Updater(trainee.trained, **updater_options(settings, trainee))
 
 
-def updater_of(
-    settings: Settings, trainee: Trainee, *, kind: type[UpdaterKind] = Updater
-) -> UpdaterKind:
-    """The optimiser that the settings describe."""
-    return kind(
-        trainee.trained,
-        optim=OPTIMISERS[settings.optim],
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        master_weights=settings.master_weights == "float32",
-        no_decay=trainee.no_decay,
-        seed=settings.seed,
-    )
+def updater_options(settings: Settings, trainee: Trainee) -> dict[str, Any]:
+    """The optimiser that the settings describe, as arguments of `Updater`."""
+    return {
+        "optim": OPTIMISERS[settings.optim],
+        "betas": (settings.adam_beta1, settings.adam_beta2),
+        "eps": settings.adam_epsilon,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "master_weights": settings.master_weights == "float32",
+        "no_decay": trainee.no_decay,
+        "seed": settings.seed,
+    }
 
 
 def make_rhythm(context: RunContext, planner: StepPlanner, held_out: bool) -> Rhythm:
