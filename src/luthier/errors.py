@@ -10,7 +10,7 @@ LuthierError E000
 ├── ModelError E400
 │   ├── ModelNotFoundError E401, UnsafeWeightsError E402, DamagedWeightsError E403
 │   ├── ArchitectureError E404, RemoteCodeError E405, AdapterError E406, TargetError E407
-│   └── QuantisationError E408
+│   └── QuantisationError E408, HubError E409
 ├── RunError E500
 │   ├── RunExistsError E501, ResumeError E502, CheckpointError E503, NonFiniteError E504
 │   └── RunBusyError E505, RunNotFoundError E506, RankError E507
@@ -232,6 +232,12 @@ class QuantisationError(ModelError):
     """The base cannot be quantised as asked, or is already quantised in another way."""
 
     code = "E408"
+
+
+class HubError(ModelError):
+    """The hub cannot be reached, asks for rights, or sent something else than it announced."""
+
+    code = "E409"
 
 
 class RunError(LuthierError, RuntimeError):

@@ -8,7 +8,7 @@ import torch
 from tests.tiny import tiny_model_folder, tiny_tokenizer
 
 from luthier.errors import AdapterError, ModelError, ModelNotFoundError
-from luthier.models import source
+from luthier.models import at_hand
 from luthier.models.adapter_files import load_adapter, save_adapter
 from luthier.models.adapters import attach
 from luthier.models.load import load_base
@@ -18,9 +18,10 @@ from luthier.runs import RunDirectory
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reaches for the network: the hub library is told so, as a user would."""
+    """No test reaches for the network, as a user would say it."""
     from huggingface_hub import constants
 
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
@@ -145,7 +146,7 @@ def test_a_hub_id_that_cannot_be_fetched_says_so():
 
 def test_a_hub_id_in_the_cache_needs_no_network(tmp_path, monkeypatch):
     folder = tiny_model_folder(tmp_path / "cached", "qwen3")
-    monkeypatch.setattr(source, "_cached", lambda hub, revision: folder)
+    monkeypatch.setattr(at_hand, "cached", lambda hub, revision: folder)
     found = resolve_source("qwen3-0.6b")
     assert (found.name, found.base) == ("Qwen/Qwen3-0.6B", folder)
 

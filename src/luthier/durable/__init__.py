@@ -8,6 +8,7 @@ name that only this package makes, and `clean_stale` removes it at the next star
 
 from luthier.durable.files import (
     AppendFile,
+    GrowingFile,
     append_line,
     clean_stale,
     make_folders,
@@ -21,6 +22,7 @@ from luthier.durable.folder import (
     NewerFormatError,
     hash_file,
     looks_complete,
+    publish_folder,
     read_manifest,
     verify_folder,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "AppendFile",
     "DurableFolder",
     "FileSystem",
+    "GrowingFile",
     "NewerFormatError",
     "append_line",
     "clean_stale",
@@ -40,6 +43,7 @@ __all__ = [
     "hash_file",
     "looks_complete",
     "make_folders",
+    "publish_folder",
     "read_manifest",
     "remove_folder",
     "require_space",

@@ -95,6 +95,52 @@ class AppendFile:
         self.close()
 
 
+class GrowingFile:
+    """A file that is taken up where it ended, and gets its final name once it is whole.
+
+    For content that comes slowly and may break off, as a download.
+
+    Args:
+        path: Where it grows; what is there is kept and continued.
+
+    Raises:
+        DiskFullError: No space, here and in every method.
+        RunError: Any other failure of the file system, here and in every method.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._files = path, file_system()
+        with explained(path, 0):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._fd = self._files.open(path, flags)
+
+    def append(self, data: Chunk) -> None:
+        """Add bytes at the end."""
+        with explained(self.path, len(data)):
+            _write_all(self._files, self._fd, data)
+
+    def finish(self, final: Path) -> None:
+        """Wait until the disk has it, then move it to its final name."""
+        with explained(final, 0):
+            self._files.fsync(self._fd)
+            self.close()
+            self._files.rename(self.path, final)
+            sync_folder(self._files, final.parent)
+
+    def close(self) -> None:
+        """Leave what is there for the next time; twice does no harm."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with explained(self.path, 0):
+                self._files.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def remove_folder(path: Path) -> None:
     """Remove a saved folder; a kill half-way leaves nothing under its name."""
     doomed = beside(path, "part")

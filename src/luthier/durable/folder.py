@@ -150,6 +150,41 @@ class DurableFolder:
         discard(self._files, old)
 
 
+def publish_folder(
+    staging: Path,
+    final: Path,
+    *,
+    kind: str,
+    record: Mapping[str, Any],
+    hashes: Mapping[str, str],
+) -> None:
+    """Give a folder whose files are already synced its manifest and its final name.
+
+    Args:
+        staging: The folder beside `final` that was filled, perhaps over several processes.
+        hashes: SHA-256 of every file to be named in the manifest, by its name.
+
+    Raises:
+        RunExistsError: Something is there.
+        DiskFullError: No space.
+        RunError: Any other failure of the file system.
+    """
+    if os.path.lexists(final):
+        raise RunExistsError(f"{final} already exists", why="a saved folder is never overwritten")
+    files = file_system()
+    entries = {
+        name: {"bytes": (staging / name).stat().st_size, "sha256": hashes[name]}
+        for name in sorted(hashes)
+    }
+    body = {"format": FORMAT, "kind": kind, "files": entries, "record": dict(record)}
+    with explained(final, 0):
+        (staging / MANIFEST).unlink(missing_ok=True)  # of a publication that a kill cut short
+        write_file(files, staging / MANIFEST, [_sealed(body)])
+        sync_folder(files, staging)
+        files.rename(staging, final)
+        sync_folder(files, final.parent)
+
+
 def read_manifest(folder: Path, *, kind: str | None = None) -> dict[str, Any]:
     """The manifest of a saved folder, its own hash checked; the files are not looked at.
 

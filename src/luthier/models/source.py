@@ -1,8 +1,8 @@
 """From what the setting `model` says to folders on this machine.
 
 A name is looked up in this order: the gallery's built-in model, a folder (a model, an adapter, a
-run), a run by its name, a gallery name or hub id.  An adapter brings its base with it; a base is
-never fetched because an adapter names it.
+run), a name that was pulled or added, a gallery name, a run by its name, a hub id.  An adapter
+brings its base with it; a base is never fetched because an adapter names it.
 """
 
 import difflib
@@ -15,25 +15,20 @@ from typing import Any
 
 from luthier.errors import (
     AdapterError,
-    MissingExtraError,
     ModelError,
     ModelNotFoundError,
     RunNotFoundError,
 )
 from luthier.gallery import Family, all_models, family_of, find_model, nearest_names
+from luthier.gallery.download import Progress
+from luthier.gallery.local import LocalModel, find_local
+from luthier.models import at_hand
 from luthier.models.adapter_config import CONFIG as ADAPTER_CONFIG
 from luthier.models.adapter_config import read_adapter_config
 from luthier.models.check import read_config
-from luthier.models.weights import find_weights
 from luthier.runs import RunDirectory
 
 MAX_HOPS = 8  # run on adapter on run ...
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-_FETCHED = (
-    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*",
-    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja", "chat_template.json",
-    "LICENSE*",
-)  # fmt: skip
 
 Fetch = Callable[[str, str | None], Path]
 
@@ -62,20 +57,27 @@ class ModelSource:
     run: Path | None = None
 
 
-def resolve_source(model: str, *, revision: str | None = None) -> ModelSource:
+def resolve_source(
+    model: str, *, revision: str | None = None, progress: Progress | None = None
+) -> ModelSource:
     """Find the base, the adapter and the tokenizer that a `model` setting means.
 
     Args:
         model: `starter`, a gallery name, a hub id, or a folder: a model, an adapter or a run; or
             the name of a run.
         revision: Branch, tag or commit of a hub id.
+        progress: Told of each piece where the model has to be fetched first.
 
     Raises:
         ModelNotFoundError: Nothing has that name; the nearest names of the gallery are given.
         AdapterError: An adapter's base is a URL, or a path that is not on this machine.
         ModelError: What was found is not a model that can be loaded.
     """
-    return _resolve(model, revision, hops=0, fetch=_fetch)
+
+    def fetch(hub: str, wanted: str | None) -> Path:
+        return at_hand.fetch(hub, wanted, progress=progress)
+
+    return _resolve(model, revision, hops=0, fetch=fetch)
 
 
 def resolve_local(model: str) -> ModelSource | None:
@@ -85,17 +87,18 @@ def resolve_local(model: str) -> ModelSource | None:
         ModelError: And its kinds, as `resolve_source`.
     """
 
-    def not_here(hub: str, revision: str | None) -> Path:
-        raise _OnHubError(hub)
-
     try:
-        return _resolve(model, None, hops=0, fetch=not_here)
+        return _resolve(model, None, hops=0, fetch=_not_here)
     except _OnHubError:
         return None
 
 
 class _OnHubError(Exception):
     """A model that would have to be looked for on the hub."""
+
+
+def _not_here(hub: str, revision: str | None) -> Path:
+    raise _OnHubError(hub)
 
 
 def _resolve(model: str, revision: str | None, *, hops: int, fetch: Fetch) -> ModelSource:
@@ -119,6 +122,8 @@ def _resolve(model: str, revision: str | None, *, hops: int, fetch: Fetch) -> Mo
             why="a model is a folder with config.json, *.safetensors and a tokenizer",
             fix=f"give the folder: {path.parent}",
         )
+    if (held := find_local(text)) is not None and _is_wanted(held, revision):
+        return _held(held)
     if (known := find_model(text)) is not None and known.hub:
         return _folder(known.hub, fetch(known.hub, revision))
     if "://" in text:
@@ -128,6 +133,21 @@ def _resolve(model: str, revision: str | None, *, hops: int, fetch: Fetch) -> Mo
     if _looks_like_hub_id(text):
         return _folder(text, fetch(text, revision))
     raise _not_found(text, "it is no folder here, no name of the gallery, no run and no hub id")
+
+
+def _is_wanted(held: LocalModel, revision: str | None) -> bool:
+    """A model at hand is of one commit; another revision is another model."""
+    return revision is None or (held.revision or "").startswith(revision)
+
+
+def _held(held: LocalModel) -> ModelSource:
+    if not held.there:
+        raise ModelNotFoundError(
+            f"{held.name} was at {held.path}, which is gone",
+            why="a pulled or added model is used from where it was put",
+            fix=f"luthier gallery forget {held.name}, then pull or add it again",
+        )
+    return _folder(held.hub or str(held.path), held.path)
 
 
 def starter_folder() -> Path:
@@ -190,7 +210,7 @@ def _on_base(path: Path, named: str, *, hops: int, fetch: Fetch) -> ModelSource:
             why="one adapter is applied to a base, not two",
             fix="merge the first: luthier export RUN --to merged",
         )
-    tokenizer = path if _has_tokenizer(path) else base.tokenizer
+    tokenizer = path if at_hand.has_tokenizer(path) else base.tokenizer
     return ModelSource(base.name, base.base, path, tokenizer, base.family, base.config)
 
 
@@ -199,7 +219,7 @@ def _run(text: str, run: RunDirectory, *, hops: int, fetch: Fetch) -> ModelSourc
     result = run.result
     if (result / ADAPTER_CONFIG).is_file():
         trained_from = _resolve(_model_of(run), None, hops=hops + 1, fetch=fetch)
-        tokenizer = result if _has_tokenizer(result) else trained_from.tokenizer
+        tokenizer = result if at_hand.has_tokenizer(result) else trained_from.tokenizer
         return ModelSource(
             trained_from.name,
             trained_from.base,
@@ -244,12 +264,12 @@ def _run_named(text: str) -> RunDirectory | None:
 
 
 def _only_local(fetch: Fetch, adapter: Path) -> Fetch:
-    """Look in the hub's cache only: an adapter that somebody sent must not start a download."""
-    if fetch is not _fetch:
+    """Look at what is here only: an adapter that somebody sent must not start a download."""
+    if fetch is _not_here:
         return fetch
 
     def local(hub: str, revision: str | None) -> Path:
-        found = _cached(hub, revision)
+        found = at_hand.cached(hub, revision)
         if found is None:
             raise AdapterError(
                 f"the adapter {adapter} was trained on {hub}, which is not on this machine",
@@ -261,61 +281,10 @@ def _only_local(fetch: Fetch, adapter: Path) -> Fetch:
     return local
 
 
-def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingExtraError(
-            "models cannot be fetched: huggingface_hub is not installed",
-            why="hub ids need the extra `hub`",
-            fix="pip install 'luthier[hub]', or give a local folder",
-        ) from error
-    return huggingface_hub
-
-
-def _cached(hub: str, revision: str | None) -> Path | None:
-    library = _hub()
-    try:
-        found = library.snapshot_download(
-            hub, revision=revision, local_files_only=True, allow_patterns=list(_FETCHED)
-        )
-    except (OSError, ValueError):  # its LocalEntryNotFoundError is both; a bad id is a ValueError
-        return None
-    try:
-        find_weights(Path(found))
-    except ModelError:  # a download that was broken off: it is taken up again
-        return None
-    return Path(found) if (Path(found) / "config.json").is_file() else None
-
-
-def _fetch(hub: str, revision: str | None) -> Path:
-    """A model of the hub: from its cache, or downloaded there; safetensors and text files only."""
-    if (found := _cached(hub, revision)) is not None:
-        return found
-    library = _hub()
-    try:
-        return Path(
-            library.snapshot_download(hub, revision=revision, allow_patterns=list(_FETCHED))
-        )
-    except (OSError, ValueError) as error:  # HTTP errors, no network, no such repository
-        reason = str(error).strip().split("\n", 1)[0][:200]
-        close = nearest_names(hub)
-        raise ModelNotFoundError(
-            f"{hub} cannot be fetched from the hub",
-            why=reason or type(error).__name__,
-            fix="check the name and the network, and for gated models: hf auth login; or give a local folder"
-            + (f"; nearest in the gallery: {', '.join(close)}" if close else ""),
-        ) from error
-
-
 def _looks_like_hub_id(text: str) -> bool:
     owner, _, name = text.partition("/")
     plain = all(part and not part.startswith((".", "-")) for part in (owner, name))
     return plain and "/" not in name and "\\" not in text and " " not in text
-
-
-def _has_tokenizer(path: Path) -> bool:
-    return any((path / name).is_file() for name in _TOKENIZER_FILES)
 
 
 def _not_found(text: str, why: str) -> ModelNotFoundError:
