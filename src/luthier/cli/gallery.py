@@ -1,5 +1,6 @@
 """`luthier gallery`: the models and families that are known by name."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,8 +9,11 @@ from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
     from luthier.gallery import GalleryModel
+    from luthier.gallery.local import LocalModel
 
-gallery = typer.Typer(help="List and show models.", no_args_is_help=True, rich_markup_mode=None)
+gallery = typer.Typer(
+    help="List, show and pull models.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Name = Annotated[str, typer.Argument(help="Name of a model, or its hub id.", show_default=False)]
 
@@ -29,45 +33,42 @@ def list_(
         str | None, typer.Option(help="Only models of at most so many parameters: 8B, 600M.")
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Only licences with this in them.")] = None,
+    fits: Annotated[
+        str | None, typer.Option(help="Only models that fit: with full, lora or qlora.")
+    ] = None,
     tested: Annotated[
         bool, typer.Option("--tested", help="Only architectures that the tests train.")
     ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Only models on this machine, added folders too.")
+    ] = False,
     search: Annotated[str | None, typer.Option(help="Only names with this in them.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Marks for another machine, as 'T4 16GB'.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every model with its family, size, context and licence."""
-    from luthier import gallery as catalogue
+    """Every model with its size and licence, and which methods fit this machine."""
     from luthier.cli import render
-    from luthier.units import format_count
+    from luthier.cli.gallery_rows import Filter, rows, short
 
-    most = _count(max_params)
-    if family is not None:
-        _check_family(family)
-    chosen = [
-        model
-        for model in catalogue.all_models()
-        if (family is None or model.family == family.lower())
-        and (language is None or language.lower() in model.languages)
-        and (most is None or (model.parameters or most + 1) <= most)
-        and (licence is None or licence.lower() in model.licence.lower())
-        and (not tested or model.tested != "no")
-        and (search is None or search.lower() in f"{model.name} {model.hub} {model.title}".lower())
-    ]
-    rows = [
-        {
-            "model": model.name,
-            "family": model.family,
-            "parameters": model.parameters
-            if as_json or model.parameters is None
-            else format_count(model.parameters),
-            "context": model.context,
-            "template": model.template,
-            "licence": model.licence,
-            "gated": model.gated,
-        }
-        for model in chosen
-    ]
-    render.table(rows, as_json=as_json, empty="no model fits these filters")
+    wanted = Filter(
+        family=family,
+        language=language,
+        max_params=max_params,
+        licence=licence,
+        fits=fits,
+        tested=tested,
+        local=local,
+        search=search,
+    )
+    machine, found = rows(wanted, device)
+    shown = found if as_json else [short(row) for row in found]
+    render.table(shown, as_json=as_json, empty="no model fits these filters")
+    if shown and not as_json:
+        render.line(
+            f"\nfull, lora, qlora: one sequence of 1,024 tokens on {machine}; tight is above 90 % of its memory"
+        )
 
 
 @gallery.command()
@@ -109,6 +110,13 @@ def _find(name: str) -> "GalleryModel":
 
 def _about(model: "GalleryModel") -> dict[str, Any]:
     from luthier import gallery as catalogue
+    from luthier.gallery.local import find_local
+    from luthier.planner.device import this_machine
+    from luthier.planner.marks import fit_marks
+    from luthier.units import format_bytes
+
+    held = find_local(model.name)
+    marks = fit_marks(model.architecture, this_machine()) if model.architecture else {}
 
     family = next(one for one in catalogue.all_families() if one.name == model.family)
     active = catalogue.count_active_parameters(model.architecture) if model.architecture else None
@@ -128,6 +136,12 @@ def _about(model: "GalleryModel") -> dict[str, Any]:
         "template": model.template,
         "tokenizer": model.tokenizer or None,
         "architecture": dict(model.architecture),
+        "on this machine": str(held.path) if held else "no",
+        "fits": {
+            method: f"{one.mark}, {format_bytes(one.peak_bytes)}" for method, one in marks.items()
+        }
+        if model.trains
+        else {},
         "family": family.name,
         "trains": model.trains,
         "reason": family.reason or None,
@@ -150,39 +164,71 @@ def _about(model: "GalleryModel") -> dict[str, Any]:
     }
 
 
-def _count(text: str | None) -> int | None:
-    """`8B`, `600M` or a plain number, as a number."""
-    from luthier.errors import UsageError
+@gallery.command()
+def pull(
+    name: Name,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder it becomes; otherwise one below LUTHIER_HOME.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="Address of a mirror of the hub; or set HF_ENDPOINT.")
+    ] = None,
+    modelscope: Annotated[bool, typer.Option("--modelscope", help="Ask ModelScope.")] = False,
+    timeout: Annotated[float, typer.Option(help="Longest silence of the hub, seconds.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a model: safetensors and tokenizer only, checked, and taken up where it broke off."""
+    from luthier.cli.render_pull import PullProgress
+    from luthier.models import at_hand
 
-    if text is None:
-        return None
-    units = {"k": 1e3, "m": 1e6, "b": 1e9}
-    plain = text.strip().lower()
-    size = units.get(plain[-1:], 1)
-    try:
-        number = float(plain.rstrip("kmb")) * size
-    except ValueError:
-        number = -1
-    if not 0 < number < float("inf"):
-        raise UsageError(
-            f"--max-params {text!r} is no number of parameters",
-            why="a number, or one with k, M or B",
-            fix="--max-params 8B",
+    with PullProgress() as progress:
+        model = at_hand.pull(
+            name,
+            to=to,
+            revision=revision,
+            mirror=mirror,
+            modelscope=modelscope,
+            timeout_s=timeout,
+            progress=progress,
         )
-    return int(number)
+    _say(model, as_json)
 
 
-def _check_family(name: str) -> None:
-    import difflib
+@gallery.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="Folder of a model.", show_default=False)],
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; otherwise as the folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a model folder a name, after a look at its config, weights and tokenizer."""
+    from luthier.models import at_hand
 
-    from luthier import gallery as catalogue
-    from luthier.errors import UsageError
+    _say(at_hand.add_folder(folder, name), as_json)
 
-    known = [family.name for family in catalogue.all_families()]
-    if name.lower() not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4) or known[:1]
-        raise UsageError(
-            f"there is no family {name!r} in the gallery",
-            why="families: " + ", ".join(known),
-            fix=f"--family {near[0]}",
-        )
+
+@gallery.command()
+def forget(name: Name) -> None:
+    """Take the name of a pulled or added model away; its folder stays."""
+    from luthier.cli import render
+    from luthier.gallery.local import forget as take_away
+
+    model = take_away(name)
+    render.line(f"{model.name} is forgotten; its files are still in {model.path}")
+
+
+def _say(model: "LocalModel", as_json: bool) -> None:
+    from luthier.cli import render
+
+    about = {
+        "model": model.name,
+        "path": str(model.path),
+        "hub": model.hub,
+        "revision": model.revision,
+        "size_bytes": model.num_bytes,
+    }
+    render.facts(about, as_json=as_json)
+    if not as_json:
+        render.line(f"use it: luthier train --model {model.name} --dataset rows.jsonl")

@@ -7,6 +7,7 @@ folder under its final name is a complete model with a manifest.
 
 import contextlib
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from luthier.units import format_bytes
 KIND = "model"
 ATTEMPTS = 5
 """Tries in a row that bring not one byte, before a download is given up; what came is kept."""
+QUESTIONS = 3
+"""Tries of the first question, which tells soon whether there is a hub at all."""
 _PIECE_BYTES = 2**20
 _SPARE_BYTES = 64 * 2**20
 _LONGEST_PAUSE_S = 30.0
@@ -75,14 +78,14 @@ class Fetcher:
         Raises:
             HubError: The hub cannot be reached, or goes on failing.
         """
-        for attempt in range(1, self.attempts + 1):
+        for attempt in itertools.count(1):
             try:
                 return question()
             except (BrokenOffError, StatusError) as error:
-                if attempt == self.attempts:
-                    raise self._given_up(error, "nothing was written") from error
+                if attempt == QUESTIONS:
+                    raise self._given_up(error, attempt, "nothing was written") from error
                 self.wait(attempt, error)
-        raise AssertionError("attempts is at least 1")
+        raise AssertionError("counting does not end")
 
     def wait(self, attempt: int, error: Exception) -> None:
         """Pause before another try, as long as the hub asks for."""
@@ -90,13 +93,13 @@ class Fetcher:
         pause = float(asked) if asked.isdigit() else self.pause_s * 2 ** (attempt - 1)
         time.sleep(min(pause, _LONGEST_PAUSE_S))
 
-    def _given_up(self, error: Exception, kept: str) -> HubError:
+    def _given_up(self, error: Exception, attempts: int, kept: str) -> HubError:
         if isinstance(error, StatusError):
             reason = f"it answers with status {error.status}"
         else:
             reason = str(error)
         return HubError(
-            f"{self.client.host} cannot be used: {reason}, {self.attempts} times in a row",
+            f"{self.client.host} cannot be used: {reason}, {attempts} times in a row",
             why=kept,
             fix="check the network and try again, or: --mirror URL, --modelscope, --timeout SECONDS",
         )
@@ -238,7 +241,7 @@ class Fetcher:
                 attempt = 1 if digest.size > before else attempt + 1
                 if attempt >= self.attempts:
                     kept = f"{digest.size:,} of {file.num_bytes:,} bytes of {file.name} are kept; pull again goes on there"
-                    raise self._given_up(broken, kept) from broken
+                    raise self._given_up(broken, attempt, kept) from broken
                 self.wait(attempt, broken)
         return digest
 
