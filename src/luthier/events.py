@@ -20,8 +20,8 @@ _STARTED = monotonic()
 
 EventType = Literal[
     "started",  # settings in brief, versions, device
-    "notice",  # something decided for the user, with its reason: text
-    "warning",  # something to look at: text
+    "notice",  # something decided for the user, with its reason: text; of planner.health also code, params, action
+    "warning",  # something to look at: text; of planner.health also code, params, action
     "data",  # what the rows became: the contents of data.json
     "planned",  # steps, samples per step, micro-batch tokens, predicted memory
     "plan_checked",  # after two steps: predicted_bytes, measured_bytes, error, measured_by

@@ -60,6 +60,7 @@ CASES = {
     "double_quant": (facts(machine={"memory_bytes": 14 * GIB}), True),
     "targets_all": (facts(), ["all-linear"]),
     "rank_capacity": (facts(), 16),
+    "rank_capped": (facts({"learned_tokens": 10**9}), 128),
     "alpha_little_data": (facts(), 32.0),
     "alpha_equal": (facts({"count": 5_000}), 16.0),
     "alpha_much_data": (facts({"count": 50_000}), 8.0),
@@ -78,10 +79,11 @@ CASES = {
     "epochs_pairs_few": (facts(PAIRS | {"count": 400}), 3),
     "epochs_pairs": (facts(PAIRS), 2),
     "epochs_text": (facts({"kind": "texts", "tokens": 5_000_000}), 2),
-    "epochs": (facts(), 7),
+    "epochs": (facts(), 3),
     "evaluate_often": (facts({"count": 50_000}), 773),
     "stop_early": (facts({"count": 5_000}), 2),
     "rate_dpo": (facts(PAIRS), 5e-6),
+    "rate_dpo_small": (facts(PAIRS, of=STARTER, on=LAPTOP), 1e-4),
     "rate_full_small": (facts(of=STARTER, on=LAPTOP), 2.2e-3),
     "rate_full": (facts({"count": 50_000}, machine=ROOM), 4.7e-5),
     "rate_small_model": (facts(model={"hidden": 576, "parameters": 135_000_000}), 1.3e-3),
@@ -146,7 +148,7 @@ def test_every_language_writes_the_same_settings(lang):
         assert yaml.safe_load(advice.to_yaml()).keys() == advice.settings.keys()
 
 
-@pytest.mark.parametrize(("rows", "least", "most"), [(30, 10, 10), (300, 10, 10), (2_000, 3, 3),
+@pytest.mark.parametrize(("rows", "least", "most"), [(30, 10, 10), (300, 9, 9), (2_000, 2, 2),
                                                      (100_000, 2, 2)])  # fmt: skip
 def test_epochs_are_two_to_ten_and_fall_with_the_amount_of_data(rows, least, most):
     assert least <= advise(facts({"count": rows})).settings["num_train_epochs"] <= most

@@ -15,7 +15,8 @@ import typer
 from luthier.errors import LuthierError
 
 COMMANDS = (
-    "demo", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs", "serve", "doctor",
+    "demo", "advise", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs", "serve",
+    "doctor",
 )  # fmt: skip
 """Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
 
@@ -59,6 +60,7 @@ def _version(
 
 
 TAKE_SETTINGS = {
+    ("advise",): frozenset({"goal", "device", "lang", "output"}),
     ("train",): frozenset[str](),
     ("data", "check"): frozenset[str](),
     ("data", "estimate"): frozenset[str](),

@@ -8,6 +8,7 @@ from typing import Any
 from luthier import events
 from luthier.cli.render import cell
 from luthier.config.read import load_saved
+from luthier.planner.health import judge
 from luthier.runs import RunDirectory
 
 PAUSE_S = 0.5
@@ -38,6 +39,8 @@ def overview(run: RunDirectory) -> dict[str, Any]:
         if last := [event for event in seen if event["type"] == kind][-1:]:
             hidden = {"type", "time", "elapsed_s"}
             about[kind] = {name: value for name, value in last[0].items() if name not in hidden}
+    if said := judge(seen):
+        about["judgements"] = {one.code: f"{one.text()} {one.action}" for one in said}
     if run.result.exists():
         about["result"] = str(run.result)
     return about

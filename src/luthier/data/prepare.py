@@ -11,7 +11,7 @@ import numpy as np
 
 from luthier.data import truncate
 from luthier.data.render import LongRow, Renderer
-from luthier.data.types import BadRow, Example, Sample
+from luthier.data.types import BadRow, Example, Preference, Sample
 from luthier.errors import BadRowsError, NoRowsError, NoTargetsError, TooLongError
 
 BadRows = Literal["drop", "refuse"]
@@ -131,6 +131,13 @@ def sample_key(sample: Sample) -> bytes:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
 
 
+def chosen_longer(pairs: Items[Example]) -> float:
+    """Share of the pairs whose chosen side is the longer one, 0 to 1; equal sides count half."""
+    sides = [[len(s.ids) for s in example.sequences[:2]] for example in pairs]
+    longer = sum((a > b) + 0.5 * (a == b) for a, b in sides)
+    return float(longer) / max(1, len(sides))
+
+
 def _judge(account: _Account, renderer: Renderer, total: int, bad_rows: BadRows, role: str) -> None:
     bad, long = account.bad, account.long
     unfit = [] if renderer.truncation == "drop" else long
@@ -230,11 +237,19 @@ def _report(
         "supervised_tokens": int(supervised),
         "lengths": {name: float(value) for name, value in zip(names, quantiles, strict=False)},
         "control_tokens_in_text": dict(renderer.controls),
+        **_pairs(account, loaded),
         "notices": notices,
         "fingerprint": fingerprint(account.examples),
         "tokenizer": renderer.tokenizer.fingerprint,
         "template": None if renderer.template is None else renderer.template.fingerprint,
     }
+
+
+def _pairs(account: _Account, loaded: LoadedRows) -> dict[str, float]:
+    """What is reported of preference pairs only."""
+    if not all(isinstance(sample, Preference) for sample in loaded.samples):
+        return {}
+    return {"chosen_longer": round(chosen_longer(account.examples), 4)}
 
 
 def _ledger(account: _Account) -> list[dict[str, Any]]:

@@ -95,6 +95,16 @@ class Seen:
         elif kind == "finished":
             self.finished = event.get("reason") != "interrupted"
 
+    def forget(self, step: int) -> None:
+        """Leave out what came after a step, which a resume has made void."""
+        self.steps = [one for one in self.steps if one["step"] <= step]
+        self.evaluations = [one for one in self.evaluations if one[0] <= step]
+
+    def keep_latest(self, count: int) -> None:
+        """Leave out old steps, all but the first few, once there are far more than `count`."""
+        if len(self.steps) > 2 * count:
+            self.steps = [*self.steps[:WINDOW], *self.steps[-count:]]
+
     def losses(self) -> list[float]:
         """Training losses in order."""
         return [float(step["loss"]) for step in self.steps]

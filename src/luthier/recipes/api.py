@@ -8,6 +8,7 @@ from typing import Any
 from luthier import events
 from luthier.config import read
 from luthier.inference.chat import ChatSession, Comparison, Sampling
+from luthier.planner.health import Judgement, judge
 from luthier.recipes import train as training
 from luthier.recipes.opening import Opened, open_model
 from luthier.recipes.preflight import preflight
@@ -47,6 +48,11 @@ class Run:
     def events(self) -> list[dict[str, Any]]:
         """Every event of the run: steps, evaluations, checkpoints."""
         return list(events.read(RunDirectory.open(self.name).events_file))
+
+    def judgements(self) -> list[Judgement]:
+        """How the run went, as its events show: overfitting, a plateau, too high a learning rate,
+        the health of DPO; each with its numbers and the action to take."""
+        return judge(self.events())
 
     def session(
         self, *, system_prompt: str | None = None, sampling: Sampling | None = None

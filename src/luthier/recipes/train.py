@@ -40,6 +40,7 @@ from luthier.recipes.result import write_result
 from luthier.recipes.saving import Keeper
 from luthier.recipes.steps import EvalSource, StepSource
 from luthier.recipes.trainee import Trainee
+from luthier.recipes.voice import Voice
 from luthier.recipes.watch import Watcher
 from luthier.runs import EventLog, RunDirectory, device_lease
 
@@ -160,6 +161,7 @@ def run_rank(
         if ranks.first:
             stack.enter_context(directory.lock())
             log = stack.enter_context(EventLog(directory, [on_event] if on_event else []))
+            Voice(log, directory)
         interrupt = stack.enter_context(Interrupt())
         machine = this_machine(ranks.rank)
         stack.enter_context(deterministic(machine, resolved.settings.deterministic))

@@ -1,5 +1,6 @@
 """Facts to settings: goes through the table once."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from luthier.planner.advice.facts import Facts
@@ -8,19 +9,20 @@ from luthier.planner.advice.rules import REMARKS, TABLE, Rule
 from luthier.planner.speech import catalogue
 
 
-def advise(facts: Facts, *, lang: str = "en") -> Advice:
+def advise(facts: Facts, *, fixed: Mapping[str, Any] | None = None, lang: str = "en") -> Advice:
     """Settings for these rows, this model and this machine, each with its reason.
 
     Args:
         facts: Plain numbers; the names in `facts.model.name` and `facts.dataset` are only written
             down.
+        fixed: Settings that are decided already; the rest is chosen to go with them.
         lang: en, zh, id or vi; the language of the texts, never of the decisions.
 
     Raises:
         UsageError: There is no such language.
     """
     catalogue(lang)
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = dict(fixed or {})
     reasons: list[Reason] = []
     for rule in TABLE:
         if rule.setting not in chosen and rule.when(facts, chosen):

@@ -129,13 +129,15 @@ ADAPTER = (
         lambda f, c: _adapter(f, c) and not f.model.tuned and not f.model.experts, _is(["all-linear"]),
     ),
     Rule(
+        "lora_dim", "rank_capped", "regret",
+        lambda f, c: _adapter(f, c) and not f.model.tuned
+        and s.rank_for(f) * f.model.adapter_per_rank < f.rows.learned_tokens,
+        lambda f, c: s.rank_for(f), lambda f, c: s.capacity(f),
+    ),
+    Rule(
         "lora_dim", "rank_capacity", "regret",
         lambda f, c: _adapter(f, c) and not f.model.tuned,
-        lambda f, c: s.rank_for(f),
-        lambda f, c: {
-            "rank": s.rank_for(f), "capacity": s.rank_for(f) * f.model.adapter_per_rank,
-            "tokens": f.rows.learned_tokens,
-        },
+        lambda f, c: s.rank_for(f), lambda f, c: s.capacity(f),
     ),
     Rule(
         "lora_alpha", "alpha_little_data", "pai",
@@ -196,10 +198,10 @@ LENGTH = (
 AMOUNT = (
     Rule(
         "eval_split", "split_none", "data",
-        lambda f, c: f.rows.count < s.TOO_FEW_TO_SPLIT, _is(0), lambda f, c: {"rows": f.rows.count},
+        lambda f, c: not c.get("eval_dataset") and f.rows.count < s.TOO_FEW_TO_SPLIT, _is(0), lambda f, c: {"rows": f.rows.count},
     ),
     Rule(
-        "eval_split", "split_rows", "data", _always,
+        "eval_split", "split_rows", "data", lambda f, c: not c.get("eval_dataset"),
         lambda f, c: s.held_out_rows(f),
         lambda f, c: {"held_out": s.held_out_rows(f), "rows": f.rows.count},
     ),
@@ -232,18 +234,23 @@ AMOUNT = (
     ),
     Rule(
         "eval_steps", "evaluate_often", "data",
-        lambda f, c: c["eval_split"] > 0 and s.steps_per_epoch(f, c) > 400,
+        lambda f, c: s.holds_out(c) and s.steps_per_epoch(f, c) > 400,
         lambda f, c: max(50, s.steps_per_epoch(f, c) // 4),
         lambda f, c: {"steps": s.steps_per_epoch(f, c)},
     ),
     Rule(
         "early_stopping_patience", "stop_early", "data",
-        lambda f, c: c["eval_split"] > 0, lambda f, c: 2 if c["num_train_epochs"] <= 5 else 3,
+        lambda f, c: s.holds_out(c), lambda f, c: 2 if c["num_train_epochs"] <= 5 else 3,
         lambda f, c: {"epochs": c["num_train_epochs"]},
     ),
 )  # fmt: skip
 
 RATE = (
+    Rule(
+        "learning_rate", "rate_dpo_small", "luthier",
+        lambda f, c: _dpo(f, c) and f.model.hidden < s.NARROW,
+        lambda f, c: s.dpo_rate(f, c), lambda f, c: {"hidden": f.model.hidden},
+    ),
     Rule(
         "learning_rate", "rate_dpo", "zephyr", _dpo,
         lambda f, c: s.dpo_rate(f, c), lambda f, c: {"rate": s.dpo_rate(f, c), "method": c["method"]},

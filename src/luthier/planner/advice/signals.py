@@ -23,7 +23,7 @@ SMALL_MODEL = 50_000_000
 """Below this every weight is trained: memory is no reason against it, and on the starter model
 adapters were far behind (docs/advisor.md)."""
 
-WANTED_STEPS = 300
+WANTED_STEPS = 150
 SPELT_OUT = 1.0
 """Tokens for a letter: a tokenizer that knows a script writes several letters with one token."""
 
@@ -79,6 +79,16 @@ def rank_for(f: Facts) -> int:
     return min(wanted[0] if wanted else RANKS[-1], max(8, f.model.hidden // 4))
 
 
+def capacity(f: Facts) -> dict[str, int]:
+    """Parameters of the adapter beside the tokens it has to learn, for the message."""
+    rank = rank_for(f)
+    return {
+        "rank": rank,
+        "capacity": rank * f.model.adapter_per_rank,
+        "tokens": f.rows.learned_tokens,
+    }
+
+
 def rounded(length: int) -> int:
     """Up to a multiple of 64 tokens, at least 128."""
     return max(128, math.ceil(length / 64) * 64)
@@ -114,7 +124,13 @@ def held_out_rows(f: Facts) -> int:
 
 def train_rows(f: Facts, c: Chosen) -> int:
     """Rows that are left to learn from."""
-    return max(1, f.rows.count - int(c["eval_split"]))
+    split = float(c.get("eval_split", 0))
+    return max(1, f.rows.count - round(split * f.rows.count if split < 1 else split))
+
+
+def holds_out(c: Chosen) -> bool:
+    """Whether there is anything to evaluate on."""
+    return bool(c.get("eval_dataset")) or c.get("eval_split", 0) > 0
 
 
 def batch(f: Facts, c: Chosen) -> tuple[int, str]:
@@ -130,7 +146,7 @@ def steps_per_epoch(f: Facts, c: Chosen) -> int:
 
 
 def epochs(f: Facts, c: Chosen) -> int:
-    """As many passes as make about 300 steps, 2 to 10."""
+    """As many passes as make about 150 steps, 2 to 10."""
     return min(10, max(2, round(WANTED_STEPS / steps_per_epoch(f, c))))
 
 
