@@ -154,7 +154,9 @@ def _lines(stream: TextIO, head: str, number: int, name: str) -> Iterator[Row | 
             try:
                 value = decode(text)
             except LimitError as error:
-                raise LimitError(f"{name} line {number}: {error.what}", why=error.why) from error
+                raise LimitError(
+                    f"{name} line {number}: {error.what}", why=error.why, fix=error.fix
+                ) from error
             except ValueError as error:
                 if line is head and _spread(error, text, following):
                     yield _single(stream, head + following, number, name)
@@ -284,7 +286,8 @@ class _Array:
         return f"{self.where(error.pos)}: {hint}"
 
     def _deep(self) -> LimitError:
-        return LimitError(f"{self.where(self.at)}: {_too_deep().what}", why=_too_deep().why)
+        deep = _too_deep()
+        return LimitError(f"{self.where(self.at)}: {deep.what}", why=deep.why, fix=deep.fix)
 
 
 def _array(stream: TextIO, head: str, number: int, name: str) -> Iterator[Row | BadRow]:

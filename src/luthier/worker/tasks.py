@@ -62,8 +62,31 @@ def describe_model(request: Request) -> dict[str, Any]:
     }
 
 
+def check(request: Request) -> dict[str, Any]:
+    """The doctor's report of `files` for `model` (without one, the starter) and `objective`."""
+    from luthier.recipes.check_data import check_data
+
+    return check_data(_resolved(request)).to_dict()
+
+
+def advise(request: Request) -> dict[str, Any]:
+    """Settings for `model` and `files`, each with its reason in `lang`, towards a `goal`."""
+    from luthier.recipes.advise import advise_run
+
+    return advise_run(_resolved(request), goal=request.get("goal") or "", lang=request["lang"])
+
+
+def _resolved(request: Request) -> Any:
+    from luthier.config import read
+
+    given = {"model": request.get("model") or "starter", "dataset": list(request["files"])}
+    objective = request.get("objective")
+    return read.load({**given, **({"objective": objective} if objective else {})}, {})
+
+
 TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "preview": preview,
     "render": render,
     "describe_model": describe_model,
+    "check": check,
 }
