@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import ValidationError
@@ -20,6 +20,8 @@ from luthier.config.names import ALIASES, FOREIGN, ForeignError, unused
 from luthier.config.rules import idle
 from luthier.config.settings import Settings
 from luthier.errors import ConfigFileError, SettingsError
+
+Layer = Literal["library", "gallery", "user"]
 
 HIGH_LEARNING_RATE = 0.01
 PLACEHOLDERS = {"model": "placeholder", "dataset": "placeholder"}
@@ -33,20 +35,42 @@ class Resolved:
 
     settings: Settings
     provenance: dict[str, str]
-    """Per setting: `default`, `run.yaml line 4`, `--lora_dim`, `alias r, run.yaml line 4`, or
-    `chosen: <reason>` once a value that was left open is decided."""
+    """Per setting: `default`, `run.yaml line 4`, `--lora_dim`, `alias r, run.yaml line 4`;
+    `chosen: <reason>` once a value that was left open is decided, or `gallery <model>: <source>`
+    where the card of the model decided it."""
     notices: list[str]
     config_text: str = field(default="", compare=False)
     """What was given, as a YAML file: the file itself with the flags as comments, or the flags."""
 
     def is_given(self, name: str) -> bool:
         """Whether somebody asked for this value."""
-        return self.provenance[name] != "default" and not self.provenance[name].startswith("chosen")
+        return self.layer(name) == "user"
+
+    def layer(self, name: str) -> Layer:
+        """Which of the three layers of defaults a value came from; each wins over the one before."""
+        source = self.provenance[name]
+        if source.startswith("gallery "):
+            return "gallery"
+        return "library" if source.startswith(("default", "chosen: ")) else "user"
+
+    def decided(self) -> dict[str, tuple[Any, str]]:
+        """What was left open and is decided: the value and its reason, as `fill` takes them."""
+        return {
+            name: (getattr(self.settings, name), source.removeprefix("chosen: "))
+            for name, source in self.provenance.items()
+            if source.startswith(("chosen: ", "gallery "))
+        }
 
     def fill(self, **chosen: tuple[Any, str]) -> Self:
-        """The same with values decided for settings that were left open, each with its reason."""
+        """The same with values decided for settings that were left open, each with its reason.
+
+        A reason that begins with `gallery NAME: ` is that of a model's card.
+        """
         values = self.settings.model_dump() | {name: value for name, (value, _) in chosen.items()}
-        reasons = {name: f"chosen: {reason}" for name, (_, reason) in chosen.items()}
+        reasons = {
+            name: reason if reason.startswith("gallery ") else f"chosen: {reason}"
+            for name, (_, reason) in chosen.items()
+        }
         provenance = self.provenance | reasons
         return type(self)(
             _validated(values, provenance), provenance, list(self.notices), self.config_text
@@ -84,7 +108,7 @@ class Resolved:
 
 
 def _validated(values: Mapping[str, Any], provenance: Mapping[str, str]) -> Settings:
-    free = ("default", "chosen")
+    free = ("default", "chosen: ", "gallery ")
     given = {name for name, source in provenance.items() if not source.startswith(free)}
     return Settings.model_validate(values, context={"given": given})
 

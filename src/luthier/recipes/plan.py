@@ -84,11 +84,7 @@ def summary(predicted: Plan) -> dict[str, Any]:
 def write_plan(context: RunContext, trainee: Trainee, planner: StepPlanner, inputs: Inputs) -> None:
     """`plan.json`: steps, sizes, and every value that was chosen, with its reason."""
     settings = context.settings
-    chosen = {
-        name: text.removeprefix("chosen: ")
-        for name, text in context.resolved.provenance.items()
-        if text.startswith("chosen")
-    }
+    chosen = {name: reason for name, (_, reason) in context.resolved.decided().items()}
     samples = settings.gradient_accumulation_steps * settings.devices
     predicted = context.predicted
     assert predicted is not None, "the run is planned before its model is loaded"

@@ -18,6 +18,7 @@ from luthier.planner.history import learned_runtime, rate_of
 from luthier.planner.plan import Plan, how_of, plan
 from luthier.planner.refuse import does_not_fit, ignores_plan
 from luthier.planner.shape import Shape
+from luthier.recipes.card_settings import follow_card
 from luthier.recipes.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
 from luthier.recipes.context import RunContext
 from luthier.recipes.inputs import (
@@ -39,11 +40,27 @@ def find_model(context: RunContext) -> ModelSource:
 
     A starting adapter is copied into the run, so that a resume has it whatever happens to it.
     """
-    source = resolve_source(context.settings.model, revision=context.settings.revision)
-    context.resolved = agree_with_start(context.resolved, source)
+    source = resolve_source(
+        context.settings.model,
+        revision=context.settings.revision,
+        progress=_Fetching(context, context.settings.model),
+    )
+    context.resolved = follow_card(agree_with_start(context.resolved, source), source.name)
     if source.adapter is None:
         return source
     return dataclasses.replace(source, adapter=keep_start(context, source.adapter))
+
+
+class _Fetching:
+    """Says once that a model is being fetched, and how large it is; nothing if it is at hand."""
+
+    def __init__(self, context: RunContext, model: str) -> None:
+        self._context, self._model, self._total = context, model, 0
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if total > 2 * self._total:  # of the small files first, then of all
+            self._total = total
+            self._context.notice(f"fetching {self._model}: {format_bytes(total)}")
 
 
 def read_data(context: RunContext, source: ModelSource) -> Inputs:

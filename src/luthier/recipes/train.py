@@ -331,10 +331,9 @@ def _begin(context: RunContext) -> Loaded | None:
     saved = load_saved(directory.settings_file)
     context.resolved = context.resolved.fill(
         **{
-            name: (getattr(saved.settings, name), source.removeprefix("chosen: "))
-            for name, source in saved.provenance.items()
-            if source.startswith("chosen")
-            and not context.resolved.is_given(name)
+            name: decision
+            for name, decision in saved.decided().items()
+            if not context.resolved.is_given(name)
             and (name not in _PER_DEVICE or saved.settings.devices == settings.devices)
         }
     )
