@@ -112,3 +112,14 @@ def test_an_idle_chat_ends_by_itself(tmp_path: Path) -> None:
         assert not chats.holds_device
     finally:
         chats.close()
+
+
+def test_a_helper_checks_and_advises(rows: Path) -> None:
+    helpers = Helpers()
+    report = helpers.call("check", {"files": [str(rows)], "model": None, "objective": None})
+    assert report["rows"] == 3
+    assert any("empty" in finding["code"] for finding in report["findings"])
+    asked = {"files": [str(rows)], "model": "starter", "lang": "id", "goal": None}
+    advice = helpers.call("advise", asked)
+    assert {"model", "dataset", "learning_rate"} <= set(advice["settings"])
+    assert advice["reasons"]

@@ -73,7 +73,8 @@ def advise(request: Request) -> dict[str, Any]:
     """Settings for `model` and `files`, each with its reason in `lang`, towards a `goal`."""
     from luthier.recipes.advise import advise_run
 
-    return advise_run(_resolved(request), goal=request.get("goal") or "", lang=request["lang"])
+    advice = advise_run(_resolved(request), goal=request.get("goal") or "", lang=request["lang"])
+    return advice.to_dict()
 
 
 def _resolved(request: Request) -> Any:
@@ -89,4 +90,5 @@ TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "render": render,
     "describe_model": describe_model,
     "check": check,
+    "advise": advise,
 }
