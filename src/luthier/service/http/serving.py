@@ -15,6 +15,7 @@ from luthier.service.http.limits import Limits
 from luthier.service.http.machine import device_ids
 from luthier.service.http.server import bound, make_server, raise_file_limit
 from luthier.service.jobs import Jobs
+from luthier.service.runner import Runner
 from luthier.service.store import Store
 from luthier.service.workers.chat import Chats
 from luthier.service.workers.helper import Helpers
@@ -115,6 +116,9 @@ def serve(options: Options, *, home: Path | None = None, ready: Callable[[str, s
         app = stack.enter_context(
             assembled(home, options=options, token=token, hosts=hosts, address=address)
         )
+        runner = Runner(app.parts.jobs, make_way=app.parts.chats.release)
+        stack.callback(runner.close)
+        runner.start()
         server = make_server(app, on_close=app.close)
         server.ready = lambda: ready(
             address, f"{address}/login?code={app.parts.credentials.new_code()}"
