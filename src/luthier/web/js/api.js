@@ -114,7 +114,7 @@ export function useData(path, { every = 0 } = {}) {
   return { data: state.path === path ? state.data : null, error: state.path === path ? state.error : null, again };
 }
 
-/** Named server-sent events; `onEvent(name, data)`.  The browser connects again by itself. */
+/** Named server-sent events; `onEvent(name, data)` ends them by returning true.  The browser connects again by itself. */
 export function useStream(path, names, onEvent) {
   const latest = useRef(onEvent);
   latest.current = onEvent;
@@ -124,7 +124,7 @@ export function useStream(path, names, onEvent) {
     const source = new EventSource(path);
     source.onopen = () => setLive(true);
     source.onerror = () => setLive(false);
-    for (const name of names) source.addEventListener(name, (event) => latest.current(name, event.data ? JSON.parse(event.data) : {}));
+    for (const name of names) source.addEventListener(name, (event) => latest.current(name, event.data ? JSON.parse(event.data) : {}) === true && source.close());
     return () => source.close();
   }, [path]);
   return live;

@@ -12,13 +12,13 @@ const per100 = (value) => percent(value / 100);
 
 const CURVES = [
   ["accuracy", ["accuracy"], share], ["learning_rate", ["learning_rate"], figure], ["grad_norm", ["grad_norm"], figure],
-  ["tokens_per_s", ["tokens_per_s"], whole], ["seconds", ["seconds", "step_seconds"], duration],
-  ["rewards_margin", ["rewards_margin", "rewards_margins", "margin"], figure], ["rewards_accuracy", ["rewards_accuracy"], share],
-  ["rewards", ["rewards_chosen", "rewards_rejected"], figure], ["logp", ["logp_chosen", "logp_rejected"], figure],
+  ["tokens_per_s", ["tokens_per_s"], whole], ["seconds", ["seconds"], duration],
+  ["rewards_margin", ["rewards_margins"], figure], ["rewards_accuracy", ["rewards_accuracy"], share],
+  ["rewards", ["rewards_chosen", "rewards_rejected"], figure], ["logp", ["logps_chosen", "logps_rejected"], figure],
 ];
 const MONITOR = [
-  ["device_memory", ["device_allocated_bytes", "device_reserved_bytes", "device_used_bytes", "device_total_bytes"], bytes], ["device_busy", ["device_utilisation", "device_utilisation_percent", "gpu_utilisation"], per100],
-  ["device_power", ["device_power_w", "device_watts", "power_w"], whole], ["device_heat", ["device_celsius", "celsius"], whole],
+  ["device_memory", ["device_allocated_bytes", "device_reserved_bytes", "device_used_bytes", "device_total_bytes"], bytes], ["device_busy", ["device_percent"], per100],
+  ["device_power", ["device_watts"], whole], ["device_heat", ["device_celsius"], whole],
   ["job_memory", ["rss_bytes"], bytes], ["host_memory", ["host_used_bytes"], bytes], ["processor", ["process_cpu_percent", "host_cpu_percent"], per100], ["disk", ["disk_free_bytes"], bytes],
 ];
 
@@ -29,7 +29,7 @@ export function Charts({ metrics, steps, predicted, state }) {
   if (!grown) return html`<${Loading} />`;
   if (!grown.steps.length && !grown.evaluations.length) return html`<${Empty} icon="jobs" title=${t("charts.none")}>${t(state === "queued" ? "charts.queued" : "charts.none.text")}</${Empty}>`;
   const axis = t("chart.step");
-  const markers = (grown.markers ?? []).filter((marker) => marker.kind !== "notice").map((marker) => ({ ...marker, x: marker.step }));
+  const markers = [...(grown.markers ?? []), ...grown.evaluations.map((one) => ({ step: one.step, kind: "evaluated" }))].filter((marker) => Number.isFinite(marker.step)).map((marker) => ({ ...marker, x: marker.step }));
   const change = (event) => (setWeight(Number(event.target.value)), store("smoothing", event.target.value));
   return html`<div class="stack">
     <div class="row">

@@ -5,21 +5,19 @@ import { bytes, figure, moment, number, t } from "../i18n.js";
 import { link } from "../route.js";
 import { Empty, ErrorNote, Loading } from "./basic.js";
 
-const listOf = (data, name) => (Array.isArray(data) ? data : (data?.data ?? data?.[name] ?? []));
-
-export function Checkpoints({ path, turn, job }) {
+export function Checkpoints({ path, turn, base }) {
   const { data, error, again } = useData(`${path}/checkpoints`);
   useEffect(() => void again(), [turn]);
-  const list = listOf(data, "checkpoints");
+  const list = data?.data ?? [];
   if (error) return html`<${ErrorNote} error=${error} />`;
   if (!data) return html`<${Loading} />`;
   if (!list.length) return html`<${Empty} icon="flag" title=${t("checkpoints.none")}>${t("checkpoints.none.text")}</${Empty}>`;
   return html`<div class="card flush scroll-x"><table class="cards">
     <thead><tr><th scope="col">${t("chart.step")}</th><th scope="col">${t("line.eval_loss")}</th><th scope="col" class="num">${t("data.size")}</th><th scope="col">${t("checkpoints.time")}</th><th scope="col"><span class="unseen">${t("actions")}</span></th></tr></thead>
-    <tbody>${list.map((one) => html`<tr key=${one.step}>
-      <th scope="row">${number(one.step)} ${one.best && html`<span class="badge ok">${t("checkpoints.best")}</span>`}</th>
-      <td data-label=${t("line.eval_loss")}>${figure(one.metrics?.loss ?? one.loss)}</td><td class="num" data-label=${t("data.size")}>${bytes(one.bytes)}</td><td data-label=${t("checkpoints.time")}>${moment(one.time ?? one.created)}</td>
-      <td>${one.model && html`<a href=${link("chat", { left: job.model, right: one.model })}>${t("job.try")}</a>`}</td>
+    <tbody>${list.map((one) => html`<tr key=${one.id}>
+      <th scope="row">${number(one.step_number)}</th>
+      <td data-label=${t("line.eval_loss")}>${figure(one.metrics.valid_loss)}</td><td class="num" data-label=${t("data.size")}>${bytes(one.luthier?.bytes)}</td><td data-label=${t("checkpoints.time")}>${moment(one.created_at)}</td>
+      <td><a href=${link("chat", { left: base, right: one.fine_tuned_model_checkpoint })}>${t("job.try")}<span class="unseen"> ${number(one.step_number)}</span></a></td>
     </tr>`)}</tbody></table></div>`;
 }
 
@@ -75,21 +73,19 @@ function plain(text) {
 }
 
 export function SettingsTable({ detail }) {
-  const settings = detail.settings?.settings ?? detail.settings?.values ?? detail.settings ?? {};
   const origin = detail.provenance ?? {};
-  const rows = Object.entries(settings);
+  const rows = Object.entries(detail.settings ?? {});
   return html`<div class="card flush scroll-x"><table class="cards">
     <thead><tr><th scope="col">${t("settings.name")}</th><th scope="col">${t("settings.value")}</th><th scope="col">${t("settings.origin")}</th></tr></thead>
-    <tbody>${rows.map(([name, value]) => html`<tr key=${name}><th scope="row" class="setting-name">${name}</th><td class="mono">${shown(value)}</td><td class="small muted" lang="en">${reason(origin[name])}</td></tr>`)}</tbody></table></div>`;
+    <tbody>${rows.map(([name, value]) => html`<tr key=${name}><th scope="row" class="setting-name">${name}</th><td class="mono">${shown(value)}</td><td class="small muted" lang="en">${origin[name] ?? ""}</td></tr>`)}</tbody></table></div>`;
 }
 
 export const shown = (value) => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
-const reason = (origin) => (origin && typeof origin === "object" ? [origin.origin ?? origin.source, origin.reason].filter(Boolean).join(": ") : (origin ?? ""));
 
 export function Files({ path, turn }) {
   const { data, error, again } = useData(`${path}/files`);
   useEffect(() => void again(), [turn]);
-  const list = listOf(data, "files");
+  const list = (data?.files ?? []).filter((file) => file.bytes !== null);
   if (error) return html`<${ErrorNote} error=${error} />`;
   if (!data) return html`<${Loading} />`;
   if (!list.length) return html`<${Empty} icon="data" title=${t("files.none")}>${t("files.none.text")}</${Empty}>`;

@@ -74,7 +74,7 @@ function Numbers({ plan }) {
     [t("plan.disk"), plan.disk_bytes && bytes(plan.disk_bytes)], [t("plan.host"), plan.host_bytes && bytes(plan.host_bytes)],
   ];
   return html`<dl class="pairs">${rows.filter(([, value]) => value).map(([label, value]) => html`<dt key=${label}>${label}</dt><dd>${value}</dd>`)}</dl>
-    ${(plan.warnings ?? []).map((text, index) => html`<div key=${index} class="note warn small" lang="en">${typeof text === "string" ? text : (text.text ?? text.what)}</div>`)}`;
+    ${[...(plan.notes ?? []), ...(plan.warnings ?? [])].map((text, index) => html`<div key=${index} class="note small" lang="en">${text}</div>`)}`;
 }
 
 const Changes = ({ plan, set }) =>
@@ -92,11 +92,11 @@ const Chosen = ({ chosen }) =>
     ${Object.entries(chosen).map(([name, [value, reason]]) => html`<li key=${name}><code>${name}</code> = <strong>${shown(value)}</strong><div class="muted" lang="en">${reason}</div></li>`)}</ul></details>`;
 
 function Advice({ advice, set }) {
-  const reasons = advice.reasons ?? [];
+  const reasons = [...(advice.remarks ?? []), ...(advice.reasons ?? [])];
   if (!reasons.length) return null;
   return html`<section class="card stack"><div class="card-head"><h2>${t("advice.title")}</h2><${Button} kind="small" onClick=${() => set(advisable(advice.settings))}>${t("advice.apply")}</${Button}></div>
-    <ul class="reasons">${reasons.map((reason, index) => html`<li key=${index}><code>${reason.setting}</code>${reason.value !== undefined && reason.value !== null && html` = <strong>${shown(reason.value)}</strong>`}
-      <div class="muted">${reason.text ?? reason.why ?? reason.message ?? reason.code}</div>${reason.source && html`<div class="small muted" lang="en">${reason.source}</div>`}</li>`)}</ul></section>`;
+    <ul class="reasons">${reasons.map((reason, index) => html`<li key=${index}>${reason.setting && html`<code>${reason.setting}</code>`}${reason.setting && reason.value !== undefined && reason.value !== null && html` = <strong>${shown(reason.value)}</strong>`}
+      <div class="muted">${reason.text ?? reason.code}</div>${reason.source?.title && html`<div class="small muted" lang="en">${reason.source.title}</div>`}</li>`)}</ul></section>`;
 }
 
 const advisable = (settings) => Object.fromEntries(Object.entries(settings ?? {}).filter(([name]) => !["model", "dataset", "method", "objective", "output_dir"].includes(name)));

@@ -1,6 +1,6 @@
 // The doctor's report: findings by weight, and how long the rows are.
 import { html } from "../lib.js";
-import { known, number, percent, t } from "../i18n.js";
+import { known, language, number, percent, t } from "../i18n.js";
 import { Button } from "./basic.js";
 import { Icon } from "./icons.js";
 
@@ -9,7 +9,7 @@ const LOOK = { error: ["bad", "cross"], warning: ["warn", "warn"], note: ["info"
 
 export function Findings({ findings, onFix }) {
   const sorted = [...findings].sort((one, other) => ORDER[one.severity] - ORDER[other.severity]);
-  const broken = sorted.some((finding) => finding.severity === "error" || finding.fixable);
+  const broken = sorted.some((finding) => finding.severity === "error");
   return html`<section class="card stack">
     <div class="card-head"><h2>${t("file.findings")}</h2>${broken && html`<${Button} kind="main-action small" onClick=${onFix}>${t("file.fix")}</${Button}>`}</div>
     ${!sorted.length && html`<p class="row"><span class="badge ok"><${Icon} name="check" small />${t("file.healthy")}</span></p>`}
@@ -22,19 +22,15 @@ function Finding({ finding }) {
   const key = `finding.${finding.code}`;
   return html`<li class="stack tight">
     <div class="row"><span class=${`badge ${look}`}><${Icon} name=${icon} small />${t(`severity.${finding.severity}`)}</span><span class="small muted">${finding.code} · ${t("file.count", { count: finding.count })}</span></div>
-    ${known(key) && html`<div class="strong">${t(key)}</div>`}
-    <div class=${known(key) ? "small" : "strong"} lang="en">${finding.title}</div>
+    ${known(key) && language() !== "en" && html`<div class="strong">${t(key)}</div>`}
+    <div class=${known(key) && language() !== "en" ? "small" : "strong"} lang="en">${finding.title}${finding.detail && html`: ${finding.detail}`}</div>
     ${finding.why && html`<div class="small muted" lang="en">${finding.why}</div>`}
     ${finding.rows?.length > 0 && html`<ul class="places">${finding.rows.slice(0, 5).map((row, index) => html`<li key=${index} class="small mono">${place(row)}</li>`)}</ul>`}
     ${finding.fix && html`<div class="small"><span class="muted">${t("file.remedy")} </span><code lang="en">${finding.fix}</code></div>`}
   </li>`;
 }
 
-function place(row) {
-  if (typeof row === "string") return row;
-  const line = row.line !== undefined ? t("file.line", { line: row.line }) : "";
-  return [line, row.text ?? row.value ?? row.reason ?? row.excerpt].filter(Boolean).join(": ") || JSON.stringify(row);
-}
+const place = (row) => [row.line > 0 && t("file.line", { line: row.line }), row.says].filter(Boolean).join(": ");
 
 /** Bars of rows by length in tokens, with the same numbers as a table. */
 export function Histogram({ report }) {
@@ -55,6 +51,5 @@ export function Histogram({ report }) {
 
 const label = (bin) => `${number(bin.from)}–${number(bin.to)}`;
 
-function bars(histogram) {
-  return histogram.map((bin) => (Array.isArray(bin) ? { from: bin[0], to: bin[1], rows: bin[2] } : { from: bin.from ?? bin.low, to: bin.to ?? bin.high, rows: bin.rows ?? bin.count ?? 0 }));
-}
+/** Bins are told by their upper end; each begins where the one before ends. */
+const bars = (histogram) => histogram.map((bin, index) => ({ from: index ? histogram[index - 1].up_to : 0, to: bin.up_to, rows: bin.rows }));

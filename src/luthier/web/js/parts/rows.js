@@ -34,21 +34,24 @@ export function Rows({ id, model }) {
   </section>`;
 }
 
-const Legend = () => html`<span class="row small"><span class="piece learned">${t("rows.learned")}</span><span class="piece">${t("rows.read")}</span><span class="piece control">${t("rows.control")}</span></span>`;
+const Legend = () => html`<span class="row small"><span class="piece learned">${t("rows.learned")}</span><span class="piece">${t("rows.read")}</span><span class="piece control">${t("rows.control")}</span><span class="piece cut">${t("rows.cut")}</span></span>`;
 
 function Row({ row }) {
   const total = (row.tokens ?? []).reduce((sum, one) => sum + one, 0);
   const learned = (row.learned ?? []).reduce((sum, one) => sum + one, 0);
-  const problem = row.dropped ?? row.error;
+  const problem = row.dropped ?? row.bad;
   return html`<article class="example">
     <div class="row between small muted"><span>${shortened(row.row)}</span><span>${t("rows.tokens", { total: number(total), learned: number(learned) })}</span></div>
-    ${problem && html`<div class="note bad small" lang="en">${typeof problem === "string" ? problem : (problem.message ?? problem.what)}</div>`}
+    ${problem && html`<div class="note bad small" lang="en">${problem}</div>`}
     ${(row.sequences ?? []).map((pieces, index) => html`<div class="stack tight" key=${index}>${row.sequences.length > 1 && html`<span class="small strong">${sequenceName(row, index)}</span>`}<${Pieces} pieces=${pieces} /></div>`)}
   </article>`;
 }
 
 const shortened = (name) => String(name ?? "").replace(/^.*\//, "");
-const sequenceName = (row, index) => (row.sequences.length === 2 && row.kind === "preference" ? t(index ? "rows.rejected" : "rows.chosen") : `${index + 1}`);
+const sequenceName = (row, index) => (row.names?.length ? t(`rows.${row.names[index]}`) : `${index + 1}`);
 
+const look = (piece) => ["piece", piece.weight > 0 && "learned", piece.kind === "control" && "control", piece.cut && "cut", piece.shared && "shared"].filter(Boolean).join(" ");
+
+/** Pieces of a text, or the text of each token. */
 export const Pieces = ({ pieces }) =>
-  html`<pre class="pieces">${pieces.map((piece, index) => html`<span key=${index} class=${`piece ${piece.weight > 0 ? "learned" : ""} ${piece.kind === "control" ? "control" : ""}`}>${piece.text}</span>`)}</pre>`;
+  html`<pre class="pieces" tabindex="0">${pieces.map((piece, index) => (typeof piece === "string" ? html`<span key=${index} class="piece token">${piece}</span>` : html`<span key=${index} class=${look(piece)}>${piece.text}</span>`))}</pre>`;

@@ -11,7 +11,7 @@ const SIDES = ["left", "right"];
 
 export default function Chat({ route }) {
   const models = useData("api/models");
-  const list = Array.isArray(models.data) ? models.data : (models.data?.data ?? models.data?.models ?? []);
+  const list = models.data?.models ?? [];
   const [chosen, setChosen] = useState({ left: route.query.left ?? "", right: route.query.right ?? "" });
   const [options, setOptions] = useState(STANDARD);
   const [turns, setTurns] = useState(() => restored());
@@ -22,8 +22,8 @@ export default function Chat({ route }) {
   useEffect(() => keep(turns), [turns]);
   useEffect(() => {
     if (!list.length || chosen.left) return;
-    const tuned = list.filter((one) => one.kind === "tuned");
-    choose({ left: tuned[0]?.base ?? list[0].id, right: tuned[0]?.id ?? "" });
+    const tuned = list.filter((one) => one.luthier?.kind === "tuned");
+    choose({ left: tuned[0]?.luthier.base ?? list[0].id, right: tuned[0]?.id ?? "" });
   }, [list.length]);
   const choose = (part) => {
     const next = { ...chosen, ...part };
@@ -99,7 +99,7 @@ function Pane({ side, list, model, turns, onChange, system }) {
       <select id=${id} class="input" value=${model} onChange=${(event) => onChange(event.target.value)}>
         <option value="">${t("chat.nobody")}</option>
         ${model && !list.some((one) => one.id === model) && html`<option value=${model}>${model}</option>`}
-        ${list.map((one) => html`<option key=${one.id} value=${one.id}>${one.title ?? one.name ?? one.id}${one.kind === "tuned" ? ` (${t("chat.tuned")})` : ""}</option>`)}
+        ${list.map((one) => html`<option key=${one.id} value=${one.id}>${one.id}${one.luthier?.kind === "tuned" ? ` (${t("chat.tuned")})` : ""}</option>`)}
       </select></div>
     <div class="turns" role="log" aria-label=${t("chat.answers")}>
       ${!turns.length && html`<p class="muted small">${t("chat.empty")}</p>`}

@@ -21,7 +21,7 @@ export default function Compare({ route }) {
   const { jobs, error } = state;
   const name = ({ id, detail }) => detail.job.name || id;
   const lines = (key) => jobs.filter((one) => one.metrics.series?.[key]).map((one) => ({ label: name(one), x: one.metrics.steps, y: key === "loss" ? smooth(one.metrics.series[key], 0.8) : one.metrics.series[key], tone: jobs.indexOf(one) }));
-  const held = () => jobs.map((one) => ({ label: name(one), x: one.metrics.evaluations.map((e) => e.step), y: one.metrics.evaluations.map((e) => e.loss ?? e.metrics?.loss), look: "points", tone: jobs.indexOf(one) }));
+  const held = () => jobs.map((one) => ({ label: name(one), x: one.metrics.evaluations.map((e) => e.step), y: one.metrics.evaluations.map((e) => e.loss), look: "points", tone: jobs.indexOf(one) }));
   return html`<${PageHead} title=${t("compare.title")} lead=${t("compare.lead")}><${LinkButton} href=${link("jobs")}>${t("nav.jobs")}</${LinkButton}></${PageHead}>
     <${ErrorNote} error=${error} />
     ${ids.length < 2 && html`<${Empty} icon="jobs" title=${t("compare.few")}>${t("compare.few.text")}</${Empty}>`}
@@ -38,7 +38,7 @@ export default function Compare({ route }) {
 }
 
 function Difference({ jobs, name, same }) {
-  const of = (one) => one.detail.settings?.settings ?? one.detail.settings ?? {};
+  const of = (one) => one.detail.settings ?? {};
   const keys = [...new Set(jobs.flatMap((one) => Object.keys(of(one))))];
   const differs = (key) => new Set(jobs.map((one) => shown(of(one)[key]))).size > 1;
   const rows = keys.filter((key) => same || differs(key));

@@ -27,8 +27,8 @@ export default function File({ route }) {
   };
   const fix = async () => {
     try {
-      const { file: made, done } = await post(`api/files/${encodeURIComponent(id)}/fix`, { model });
-      toast([t("file.fixed"), ...done.map((line) => (typeof line === "string" ? line : (line.text ?? line.what ?? "")))].join("\n"));
+      const { file: made, done } = await post(`api/files/${encodeURIComponent(id)}/fix`);
+      toast([t("file.fixed"), ...done.map(String)].join("\n"));
       go("file", made.id, { model });
     } catch (failed) {
       setError(failed);
@@ -51,7 +51,7 @@ export default function File({ route }) {
 
 function Summary({ report }) {
   const formats = report.files.flatMap((file) => Object.entries(file.formats ?? {}));
-  const total = report.tokens?.total ?? report.tokens?.row ?? {};
+  const total = report.tokens?.total ?? {};
   return html`<section class="card" aria-label=${t("file.summary")}><dl class="facts">
     <div><dt>${t("file.format")}</dt><dd>${[...new Set(formats.map(([name]) => name))].join(", ") || "–"}</dd></div>
     <div><dt>${t("file.rows")}</dt><dd>${number(report.rows)}</dd></div>

@@ -1,10 +1,10 @@
 // What the machine does now, and what to do next.
 import { html, useState } from "../lib.js";
-import { useData, useStream } from "../api.js";
+import { useData } from "../api.js";
 import { ago, bytes, number, percent, t } from "../i18n.js";
 import { link } from "../route.js";
 import { ErrorNote, LinkButton, Loading, Meter, PageHead, StateBadge } from "../parts/basic.js";
-import { Progress } from "../parts/progress.js";
+import { Progress, useSteps } from "../parts/progress.js";
 
 const ACTIVE = ["starting", "running", "saving", "pausing"];
 
@@ -12,9 +12,9 @@ export default function Home() {
   const first = useData("api/machine", { every: 5000 });
   const jobs = useData("api/jobs?limit=20", { every: 5000 });
   const [told, setTold] = useState(null);
-  useStream("api/stream", ["machine", "state"], (name, data) => (name === "machine" ? setTold(data) : jobs.again()));
+  const steps = useSteps((name, data) => (name === "machine" ? setTold(data) : jobs.again()));
   const machine = told?.devices ? told : first.data;
-  const list = jobs.data?.data ?? [];
+  const list = jobs.data?.jobs ?? [];
   const active = list.filter((job) => ACTIVE.includes(job.state));
   const waiting = list.filter((job) => job.state === "queued");
   const ended = list.filter((job) => ["finished", "failed", "paused"].includes(job.state)).slice(0, 5);
@@ -25,7 +25,7 @@ export default function Home() {
     ${machine ? html`<${Machine} machine=${machine} jobs=${list} />` : html`<${Loading} />`}
     ${jobs.data && !list.length && html`<${Start} />`}
     <div class="grid two home-lists">
-      ${list.length > 0 && html`<${JobList} title=${t("home.running")} jobs=${active} none=${t("home.idle")} />`}
+      ${list.length > 0 && html`<${JobList} title=${t("home.running")} jobs=${active} none=${t("home.idle")} steps=${steps} />`}
       ${waiting.length > 0 && html`<${JobList} title=${t("home.waiting")} jobs=${waiting} />`}
       ${ended.length > 0 && html`<${JobList} title=${t("home.results")} jobs=${ended} />`}
     </div>`;
@@ -53,19 +53,19 @@ function Device({ device, holder }) {
     <div class="card-head"><h2>${device.name}</h2><span class=${`badge ${device.held_by ? "live" : "ok"}`}>${device.held_by ? t("home.taken") : t("home.available")}</span></div>
     <${Meter} label=${t("home.memory")} used=${device.used_bytes ?? 0} total=${device.memory_bytes} />
     <div class="row small muted">${facts.join(" · ")}</div>
-    ${device.held_by && html`<div class="small">${t("home.held")} ${holder ? html`<a href=${link("job", holder.id)}>${holder.name || holder.id}</a>` : html`<span class="mono">${device.held_by}</span>`}</div>`}
+    ${device.held_by && html`<div class="small">${t("home.held")} ${device.held_by === "chat" ? html`<a href=${link("chat")}>${t("nav.chat")}</a>` : holder ? html`<a href=${link("job", holder.id)}>${holder.name || holder.id}</a>` : html`<span class="mono">${device.held_by}</span>`}</div>`}
   </div>`;
 }
 
-const JobList = ({ title, jobs, none }) =>
+const JobList = ({ title, jobs, none, steps = {} }) =>
   html`<section class="card stack">
     <h2>${title}</h2>
     ${jobs.length === 0 && html`<p class="muted">${none}</p>`}
     ${jobs.map(
       (job) => html`<div key=${job.id} class="stack tight">
         <div class="row between"><a class="strong" href=${link("job", job.id)}>${job.name || job.id}</a><${StateBadge} state=${job.state} /></div>
-        <div class="row between small muted"><span>${job.model}</span><span>${ago(job.finished ?? job.started ?? job.created)}</span></div>
-        <${Progress} job=${job} />
+        <div class="row between small muted"><span>${job.base}</span><span>${ago(job.finished_at ?? job.started_at ?? job.created_at)}</span></div>
+        <${Progress} state=${job.state} progress=${steps[job.id]} />
       </div>`,
     )}
   </section>`;

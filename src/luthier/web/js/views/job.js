@@ -9,6 +9,7 @@ import { Charts } from "../parts/job_charts.js";
 import { Checkpoints, Files, Log, Samples, SettingsTable } from "../parts/job_tabs.js";
 
 const TABS = ["charts", "checkpoints", "samples", "logs", "settings", "files"];
+const NEWS = ["state", "step", "evaluated", "checkpoint", "warning", "notice", "planned", "finished", "failed", "monitor"];
 const LIVE = ["created", "queued", "starting", "running", "saving", "pausing"];
 
 export default function Job({ route }) {
@@ -19,10 +20,11 @@ export default function Job({ route }) {
   const metrics = useData(`${path}/metrics?points=1000`);
   const [steps, setSteps] = useState([]);
   const [error, setError] = useState(null);
-  const whole = useThrottled(() => (detail.again(), metrics.again(), setSteps([])), 1500);
-  const live = useStream(path && `${path}/stream`, ["state", "step", "evaluated", "checkpoint", "warning", "notice", "monitor"], (name, data) => {
+  const whole = useThrottled(() => (detail.again(), metrics.again()), 1500);
+  const live = useStream(path && `${path}/stream`, NEWS, (name, data) => {
     if (name === "step") setSteps((old) => (old.length > 500 ? (whole(), old) : [...old, data]));
-    else if (name !== "monitor" || detail.data?.job.state === "running") whole();
+    else whole();
+    return name === "state" && !LIVE.includes(data.state) && data.state !== "paused";
   });
   const job = detail.data?.job;
   usePolling(job && LIVE.includes(job.state) && !live, whole);
@@ -38,7 +40,7 @@ export default function Job({ route }) {
   if (!job) return html`<${PageHead} title=${t("job.title")} /><${ErrorNote} error=${detail.error} />${!detail.error && html`<${Loading} />`}`;
   const last = steps.at(-1);
   const progress = last && last.step > (detail.data.progress?.step ?? 0) ? { ...detail.data.progress, ...last, steps: last.total ?? detail.data.progress?.steps } : detail.data.progress;
-  return html`<${PageHead} title=${job.name || job.id} lead=${[job.model, job.method, job.objective].filter(Boolean).join(" · ")}>
+  return html`<${PageHead} title=${job.name || job.id} lead=${[job.base, job.method, job.objective].filter(Boolean).join(" · ")}>
       <${StateBadge} state=${job.state} /><${Actions} job=${job} act=${act} path=${path} onError=${setError} />
     </${PageHead}>
     <div class="stack wide">
@@ -50,7 +52,7 @@ export default function Job({ route }) {
     <nav class="tabs" aria-label=${t("job.tabs")}>${TABS.map((one) => html`<a key=${one} href=${link("job", id, one)} aria-current=${one === tab ? "page" : undefined}>${t(`job.tab.${one}`)}</a>`)}</nav>
     <${ErrorNote} error=${metrics.error} />
     ${tab === "charts" && html`<${Charts} metrics=${metrics.data} steps=${steps} predicted=${detail.data.plan?.peak_bytes} state=${job.state} />`}
-    ${tab === "checkpoints" && html`<${Checkpoints} path=${path} turn=${detail.data} job=${job} />`}
+    ${tab === "checkpoints" && html`<${Checkpoints} path=${path} turn=${detail.data} base=${job.base} />`}
     ${tab === "samples" && html`<${Samples} samples=${metrics.data?.samples} />`}
     ${tab === "logs" && html`<${Log} path=${path} live=${LIVE.includes(job.state)} />`}
     ${tab === "settings" && html`<${SettingsTable} detail=${detail.data} />`}
@@ -80,7 +82,7 @@ function Actions({ job, act, path, onError }) {
     }
   };
   const ended = ["finished", "failed", "cancelled"].includes(job.state);
-  return html`${job.state === "finished" && html`<${LinkButton} kind="main-action" icon="chat" href=${link("chat", { left: job.model, right: job.result_model })}>${t("job.try")}</${LinkButton}>
+  return html`${job.state === "finished" && html`<${LinkButton} kind="main-action" icon="chat" href=${link("chat", { left: job.base, right: job.model })}>${t("job.try")}</${LinkButton}>
       <${LinkButton} icon="down" href=${`${path}/files/result.zip`} download>${t("job.result")}</${LinkButton}>`}
     ${Object.entries(ACTIONS).filter(([, [states]]) => states.includes(job.state)).map(([verb, [, icon]]) => html`<${Button} key=${verb} icon=${icon} onClick=${() => (["cancel", "stop_early"].includes(verb) ? setAsked(verb) : act(verb))}>${t(`job.action.${verb}`)}</${Button}>`)}
     <${LinkButton} icon="copy" href=${link("new", { from: job.id })}>${t("job.action.clone")}</${LinkButton}>
@@ -91,12 +93,12 @@ function Actions({ job, act, path, onError }) {
 function Head({ job, detail, live }) {
   const progress = job.progress ?? {};
   const facts = [
-    ["job.loss", figure(progress.loss)], ["job.best", detail.best ? t("job.best.at", { value: figure(detail.best.loss ?? detail.best.value), step: detail.best.step ?? "–" }) : "–"],
+    ["job.loss", figure(progress.loss)], ["job.best", detail.best ? t("job.best.at", { value: figure(detail.best.metrics?.loss), step: detail.best.step }) : "–"],
     ["job.speed", progress.tokens_per_s ? t("job.per_second", { count: number(progress.tokens_per_s, { maximumFractionDigits: 0 }) }) : "–"],
-    ["job.elapsed", duration(elapsed(job))], ["job.devices", (job.devices ?? []).join(", ") || "–"], ["job.created", moment(job.created)],
+    ["job.elapsed", duration(elapsed(job))], ["job.devices", (job.devices ?? []).join(", ") || "–"], ["job.created", moment(job.created_at)],
   ];
   return html`<section class="card stack" aria-label=${t("job.overview")}>
-    <${Progress} job=${job} />
+    <${Progress} state=${job.state} progress=${job.progress} />
     <dl class="facts">${facts.map(([key, value]) => html`<div key=${key}><dt>${t(key)}</dt><dd>${value}</dd></div>`)}</dl>
     ${LIVE.includes(job.state) && html`<div class="small muted" role="status">${t(live ? "job.live" : "job.polling")}</div>`}
     <${Equivalent} job=${job} />
@@ -104,16 +106,15 @@ function Head({ job, detail, live }) {
 }
 
 function elapsed(job) {
-  const seconds = (value) => (typeof value === "number" ? value : Date.parse(value) / 1000);
-  if (!job.started) return null;
-  return (job.finished ? seconds(job.finished) : Date.now() / 1000) - seconds(job.started);
+  if (!job.started_at) return null;
+  return (job.finished_at ?? Date.now() / 1000) - job.started_at;
 }
 
 const Equivalent = ({ job }) => html`<details><summary>${t("job.command")}</summary><pre class="code" tabindex="0">luthier jobs follow ${job.id}</pre></details>`;
 
 const Verdicts = ({ verdicts }) =>
   verdicts.length > 0 &&
-  html`<ul class="findings card">${verdicts.map((verdict, index) => html`<li key=${index} class="row top"><span class=${`badge ${{ error: "bad", warning: "warn" }[verdict.severity] ?? "info"}`}>${t(`severity.${verdict.severity === "info" ? "note" : verdict.severity}`)}</span><span class="grow" lang="en">${verdict.text ?? verdict.what ?? verdict.code}${verdict.action && html`<span class="muted"> ${verdict.action}</span>`}</span></li>`)}</ul>`;
+  html`<ul class="findings card">${verdicts.map((verdict, index) => html`<li key=${index} class="row top"><span class=${`badge ${{ error: "bad", warning: "warn" }[verdict.severity] ?? "info"}`}>${t(`severity.${verdict.severity}`)}</span><span class="grow" lang="en">${verdict.text ?? verdict.what ?? verdict.code}${verdict.action && html`<span class="muted"> ${verdict.action}</span>`}</span></li>`)}</ul>`;
 
 /** At most one call in `pause` milliseconds, and the last one always. */
 function useThrottled(action, pause) {

@@ -1,10 +1,10 @@
 // Every job: filter, open, mark two or more to compare.
 import { html, useState } from "../lib.js";
-import { query, useData, useStream } from "../api.js";
-import { ago, figure, t } from "../i18n.js";
+import { query, useData } from "../api.js";
+import { ago, t } from "../i18n.js";
 import { go, link, replace } from "../route.js";
 import { Button, Empty, ErrorNote, LinkButton, Loading, PageHead, StateBadge } from "../parts/basic.js";
-import { Progress } from "../parts/progress.js";
+import { Progress, useSteps } from "../parts/progress.js";
 
 const STATES = ["queued", "running", "paused", "finished", "failed", "cancelled"];
 
@@ -12,13 +12,13 @@ export default function Jobs({ route }) {
   const [filter, setFilter] = useState({ state: "", q: "", ...route.query });
   const [marked, setMarked] = useState([]);
   const { data, error, again } = useData(query("api/jobs", { limit: 100, state: filter.state }), { every: 5000 });
-  useStream("api/stream", ["state"], () => again());
+  const steps = useSteps((name) => name === "state" && again());
   const change = (part) => {
     const next = { ...filter, ...part };
     setFilter(next);
     replace("jobs", next);
   };
-  const jobs = (data?.data ?? []).filter((job) => `${job.name} ${job.id} ${job.model} ${job.method}`.toLowerCase().includes(filter.q.toLowerCase()));
+  const jobs = (data?.jobs ?? []).filter((job) => `${job.name} ${job.id} ${job.base} ${job.method}`.toLowerCase().includes(filter.q.toLowerCase()));
   const mark = (id) => setMarked(marked.includes(id) ? marked.filter((one) => one !== id) : [...marked, id].slice(-6));
   const bare = data && !jobs.length && !filter.q && !filter.state;
   return html`<${PageHead} title=${t("jobs.title")} lead=${t("jobs.lead")}>
@@ -35,15 +35,15 @@ export default function Jobs({ route }) {
     ${data && !jobs.length && !bare && html`<p class="muted" role="status">${t("jobs.no.match")}</p>`}
     ${jobs.length > 0 && html`<div class="card flush scroll-x"><table class="cards jobs-table">
       <caption class="unseen">${t("jobs.title")}</caption>
-      <thead><tr><th scope="col"><span class="unseen">${t("jobs.mark")}</span></th><th scope="col">${t("data.name")}</th><th scope="col">${t("jobs.state")}</th><th scope="col">${t("new.model")}</th><th scope="col">${t("new.method")}</th><th scope="col" class="num">${t("job.loss")}</th><th scope="col">${t("job.created")}</th></tr></thead>
-      <tbody>${jobs.map((job) => html`<${Line} key=${job.id} job=${job} marked=${marked.includes(job.id)} mark=${mark} />`)}</tbody></table></div>`}`;
+      <thead><tr><th scope="col"><span class="unseen">${t("jobs.mark")}</span></th><th scope="col">${t("data.name")}</th><th scope="col">${t("jobs.state")}</th><th scope="col">${t("new.model")}</th><th scope="col">${t("new.method")}</th><th scope="col">${t("job.created")}</th></tr></thead>
+      <tbody>${jobs.map((job) => html`<${Line} key=${job.id} job=${job} step=${steps[job.id]} marked=${marked.includes(job.id)} mark=${mark} />`)}</tbody></table></div>`}`;
 }
 
-const Line = ({ job, marked, mark }) =>
+const Line = ({ job, step, marked, mark }) =>
   html`<tr>
     <td><input type="checkbox" checked=${marked} aria-label=${`${t("jobs.mark")}: ${job.name || job.id}`} onChange=${() => mark(job.id)} /></td>
-    <th scope="row"><a href=${link("job", job.id)}>${job.name || job.id}</a>${job.from_command_line && html` <span class="badge">${t("jobs.shell")}</span>`}</th>
-    <td><div class="stack tight"><span><${StateBadge} state=${job.state} /></span><${Progress} job=${job} />${job.error && html`<span class="small muted" lang="en">${job.error.what ?? job.error.message}</span>`}</div></td>
-    <td data-label=${t("new.model")}>${job.model}</td><td data-label=${t("new.method")}>${[job.method, job.objective].filter(Boolean).join(" · ")}</td>
-    <td class="num" data-label=${t("job.loss")}>${figure(job.progress?.loss ?? job.loss)}</td><td data-label=${t("job.created")}>${ago(job.created)}</td>
+    <th scope="row"><a href=${link("job", job.id)}>${job.name || job.id}</a>${!job.managed && html` <span class="badge">${t("jobs.shell")}</span>`}</th>
+    <td><div class="stack tight"><span><${StateBadge} state=${job.state} /></span><${Progress} state=${job.state} progress=${step} />${job.error && html`<span class="small muted" lang="en">${job.error.what ?? job.error.message}</span>`}</div></td>
+    <td data-label=${t("new.model")}>${job.base}</td><td data-label=${t("new.method")}>${[job.method, job.objective].filter(Boolean).join(" · ")}</td>
+    <td data-label=${t("job.created")}>${ago(job.created_at)}</td>
   </tr>`;

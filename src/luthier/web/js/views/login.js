@@ -28,7 +28,7 @@ export default function Login({ onDone, changeLanguage }) {
         <label for="token">${t("login.token")}</label>
         <input id="token" class="input mono" type="password" autocomplete="current-password" required value=${token} onInput=${(event) => setToken(event.target.value)} />
         <span class="help">${t("login.help")}</span>
-        <code class="code">luthier serve --show-login</code>
+        <code class="code">luthier serve --show-token</code>
       </div>
       <${ErrorNote} error=${error} />
       <${Button} type="submit" kind="main-action">${t("login.enter")}</${Button}>

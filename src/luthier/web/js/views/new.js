@@ -25,10 +25,10 @@ function fromAddress({ model, data, held, method, objective, s, name }) {
 const toAddress = (form) => ({ ...form, more: undefined, s: Object.keys(form.more).length ? JSON.stringify(form.more) : "" });
 
 function fromJob(detail) {
-  const given = detail.job.settings ?? detail.settings ?? {};
+  const given = Object.keys(detail.given ?? {}).length ? detail.given : detail.settings;
   const one = (value) => (Array.isArray(value) ? value[0] : value) ?? "";
   const more = Object.fromEntries(Object.entries(given).filter(([name, value]) => !PLACED.includes(name) && value !== null));
-  return { model: given.model ?? detail.job.model, data: one(given.dataset), held: one(given.eval_dataset), method: given.method ?? "lora", objective: given.objective ?? "sft", name: "", more };
+  return { model: given.model ?? detail.job.base, data: one(given.dataset), held: one(given.eval_dataset), method: given.method ?? "lora", objective: given.objective ?? "sft", name: "", more };
 }
 
 export function settingsOf(form) {
@@ -42,6 +42,7 @@ export default function NewJob({ route }) {
   const [form, setForm] = useState(() => fromAddress(route.query));
   const [all, setAll] = useState(false);
   const [error, setError] = useState(null);
+  const wrong = error?.param?.replace(/^settings\./, "");
   const [busy, setBusy] = useState(false);
   const known = useData("api/settings");
   const settings = known.data?.settings ?? [];
@@ -64,7 +65,7 @@ export default function NewJob({ route }) {
     try {
       const job = await post("api/jobs", { settings: settingsOf(form), ...(form.name && { name: form.name }) });
       toast(t("new.started"));
-      go("job", (job.job ?? job).id);
+      go("job", job.id);
     } catch (failed) {
       setError(failed);
       setBusy(false);
@@ -94,8 +95,8 @@ export default function NewJob({ route }) {
             </div></div>
           <${ErrorNote} error=${known.error} />
           ${all
-            ? html`<${SettingsForm} settings=${settings.filter((one) => !PLACED.includes(one.name))} values=${form.more} set=${set} wrong=${error?.param} />`
-            : html`<div class="form-grid">${simple.map((one) => html`<${SettingField} key=${one.name} setting=${one} value=${form.more[one.name]} set=${set} wrong=${error?.param === one.name} />`)}</div>`}
+            ? html`<${SettingsForm} settings=${settings.filter((one) => !PLACED.includes(one.name))} values=${form.more} set=${set} wrong=${wrong} />`
+            : html`<div class="form-grid">${simple.map((one) => html`<${SettingField} key=${one.name} setting=${one} value=${form.more[one.name]} set=${set} wrong=${wrong === one.name} />`)}</div>`}
         </section>
         <${ErrorNote} error=${error} />
         <div class="row"><${Button} type="submit" kind="main-action" icon="play" disabled=${busy || !form.data}>${t("new.start")}</${Button}>

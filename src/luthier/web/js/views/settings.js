@@ -10,8 +10,8 @@ const THEMES = ["system", "light", "dark"];
 export default function Settings({ session, ask, changeLanguage }) {
   const [theme, setTheme] = useState(stored("theme") ?? "system");
   const models = useData("api/models");
-  const list = Array.isArray(models.data) ? models.data : (models.data?.data ?? models.data?.models ?? []);
-  const model = (list.find((one) => one.kind === "tuned") ?? list[0])?.id ?? "starter";
+  const list = models.data?.models ?? [];
+  const model = (list.find((one) => one.luthier?.kind === "tuned") ?? list[0])?.id ?? "starter";
   const choose = (wish) => {
     setTheme(wish);
     store("theme", wish);
