@@ -4,18 +4,18 @@ import { useData } from "../api.js";
 import { t } from "../i18n.js";
 
 export function ModelChoice({ id, label, value, onChange, help }) {
-  const { data } = useData("api/gallery");
-  const models = [...(data?.models ?? [])].sort((one, other) => Number(other.local) - Number(one.local));
-  const known = models.some((model) => model.name === value);
-  const here = models.filter((model) => model.local);
-  const other = models.filter((model) => !model.local);
-  const option = (model) => html`<option key=${model.name} value=${model.name}>${model.title || model.name}</option>`;
+  const gallery = useData("api/gallery");
+  const here = useData("api/models").data?.models ?? [];
+  const ids = new Set(here.map((model) => model.id));
+  const other = (gallery.data?.models ?? []).filter((model) => !ids.has(model.name) && model.trains !== false);
+  const known = ids.has(value) || other.some((model) => model.name === value);
+  const option = (name) => html`<option key=${name} value=${name}>${name}</option>`;
   return html`<div class="field">
     <label for=${id}>${label}</label>
     <select id=${id} class="input" value=${value} onChange=${(event) => onChange(event.target.value)}>
       ${!known && html`<option value=${value}>${value || t("choose")}</option>`}
-      ${here.length > 0 && html`<optgroup label=${t("models.local")}>${here.map(option)}</optgroup>`}
-      ${other.length > 0 && html`<optgroup label=${t("models.gallery")}>${other.map(option)}</optgroup>`}
+      ${here.length > 0 && html`<optgroup label=${t("models.local")}>${here.map((model) => option(model.id))}</optgroup>`}
+      ${other.length > 0 && html`<optgroup label=${t("models.gallery")}>${other.map((model) => option(model.name))}</optgroup>`}
     </select>
     ${help && html`<span class="help">${help}</span>`}
   </div>`;

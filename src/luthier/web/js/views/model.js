@@ -9,8 +9,7 @@ import { METHODS } from "./models.js";
 export default function Model({ route }) {
   const name = route.parts.slice(1).join("/");
   const { data: model, error } = useData(`api/gallery/${encodeURI(name)}`);
-  const title = model?.title || name;
-  return html`<${PageHead} title=${title} lead=${model?.hub ?? ""}>
+    return html`<${PageHead} title=${name} lead=${model?.title ?? ""}>
       <${LinkButton} kind="main-action" href=${link("new", { model: name })}>${t("models.tune")}</${LinkButton}>
       <${LinkButton} icon="chat" href=${link("chat", { left: name })}>${t("nav.chat")}</${LinkButton}>
     </${PageHead}>
@@ -23,7 +22,7 @@ function Facts({ model }) {
   const rows = [
     [t("models.family"), model.family], [t("model.parameters"), model.parameters && `${parameters(model.parameters)} (${number(model.parameters)})`],
     [t("model.context"), model.context && t("tokens", { count: number(model.context) })], [t("model.licence"), model.licence],
-    [t("model.languages"), model.languages?.join(", ")], [t("model.template"), typeof model.template === "string" ? model.template : model.template?.state],
+    [t("model.languages"), model.languages?.join(", ")], [t("model.template"), model.template && t(`template.${model.template}`)],
     ["Hugging Face", model.hub], ["ModelScope", model.modelscope],
     ...Object.entries(model.architecture ?? {}).filter(([, value]) => typeof value !== "object").map(([key, value]) => [key, typeof value === "number" ? number(value) : String(value)]),
   ];
@@ -39,11 +38,10 @@ const Fit = ({ model }) =>
   </section>`;
 
 function Advice({ model }) {
-  const recommended = Object.entries(model.recommended ?? {});
-  const traps = model.traps ?? [];
+  const { recommended = [], traps = [] } = model;
   if (!recommended.length && !traps.length) return null;
   return html`<section class="card stack">
-    ${traps.length > 0 && html`<h2>${t("model.traps")}</h2><ul lang="en">${traps.map((trap, index) => html`<li key=${index}>${typeof trap === "string" ? trap : (trap.text ?? trap.what)}</li>`)}</ul>`}
-    ${recommended.length > 0 && html`<h2>${t("model.recommended")}</h2><dl class="pairs">${recommended.map(([key, value]) => html`<dt class="mono" key=${key}>${key}</dt><dd>${String(value?.value ?? value)}${value?.source && html`<span class="small muted" lang="en"> ${value.source}</span>`}</dd>`)}</dl>`}
+    ${traps.length > 0 && html`<h2>${t("model.traps")}</h2><ul class="findings" lang="en">${traps.map((trap) => html`<li key=${trap.text} class="stack tight"><span>${trap.text}</span><span class="small muted">${trap.source}</span></li>`)}</ul>`}
+    ${recommended.length > 0 && html`<h2>${t("model.recommended")}</h2><ul class="findings">${recommended.map((one, index) => html`<li key=${index} class="stack tight"><span><code>${one.setting}</code> = <strong>${String(one.value)}</strong> <span class="small muted">${[...(one.methods ?? []), ...(one.objectives ?? [])].join(", ")}</span></span><span class="small muted" lang="en">${one.source}</span></li>`)}</ul>`}
   </section>`;
 }

@@ -42,14 +42,15 @@ function matches(model, { q, fits, family }) {
 const Card = ({ model }) =>
   html`<article class="card stack model-card">
     <div class="stack tight">
-      <h2><a href=${link("model", model.name)}>${model.title || model.name}</a></h2>
-      <div class="small muted">${[t("models.parameters", { size: parameters(model.parameters) }), model.context && t("models.context", { size: count(model.context) }), model.licence].filter(Boolean).join(" · ")}</div>
+      <h2><a href=${link("model", model.name)}>${model.name}</a></h2>
+      <div class="small muted">${[model.title, t("models.parameters", { size: parameters(model.parameters) }), model.context && t("models.context", { size: count(model.context) }), model.licence].filter(Boolean).join(" · ")}</div>
     </div>
     <div class="row">
       ${model.local && html`<span class="badge info">${t("models.local")}</span>`}
       ${model.gated && html`<span class="badge warn">${t("models.gated")}</span>`}
-      ${model.tested && html`<span class="badge">${t("models.tested")}</span>`}
+      ${model.trains === false && html`<span class="badge bad">${t("models.untrained")}</span>`}
+      ${["weights", "architecture"].includes(model.tested) && html`<span class="badge">${t(`tested.${model.tested}`)}</span>`}
     </div>
-    <div class="row"><div class="row model-marks" role="group" aria-label=${t("models.fit")}>${METHODS.map((method) => html`<${MarkBadge} key=${method} label=${method} mark=${model.marks?.[method]?.mark} peak=${model.marks?.[method]?.peak_bytes} />`)}</div>
+    <div class="row"><div class="row model-marks" role="group" aria-label=${t("models.fit")}>${model.marks && METHODS.map((method) => html`<${MarkBadge} key=${method} label=${method} mark=${model.marks?.[method]?.mark} peak=${model.marks?.[method]?.peak_bytes} />`)}</div>
       <a class="button small" href=${link("new", { model: model.name })}>${t("models.tune")}<span class="unseen"> ${model.name}</span></a></div>
   </article>`;
