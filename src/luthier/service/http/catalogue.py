@@ -1,7 +1,7 @@
 """Gallery models and settings as plain data for a page."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ SIMPLE = frozenset(
 """What a form shows at first."""
 
 BRIEF = ("name", "title", "family", "hub", "modelscope", "licence", "gated", "parameters", "context",
-         "languages", "template", "tested", "trains", "base")  # fmt: skip
+         "languages", "template", "tested")  # fmt: skip
 
 
 def gallery_entry(
@@ -36,18 +36,9 @@ def gallery_entry(
     known = {one.name for one in fields(model)}
     entry = {name: getattr(model, name) for name in BRIEF if name in known}
     if whole:
-        entry = {**entry, **_plain(model)}
+        entry = {**entry, **asdict(model)}
     entry.setdefault("title", model.name)
     return {**entry, "local": model.name in local or model.hub in local, "marks": marks}
-
-
-def _plain(value: Any) -> Any:
-    """Without the read-only views that a catalogue keeps its tables in."""
-    if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def settings_list(kind: type[BaseModel], groups: Mapping[str, str]) -> list[dict[str, Any]]:

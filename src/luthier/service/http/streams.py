@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from luthier.service.http.envelope import finite
@@ -142,7 +143,7 @@ class Hub:
             feed.watchers.discard(watcher)
 
 
-class EventStream:
+class EventStream(Response):
     """The reply: events until they end, the client goes, or it takes nothing for too long.
 
     Args:
@@ -160,6 +161,7 @@ class EventStream:
         stalled_s: float,
         ending: bytes = b"",
     ) -> None:
+        super().__init__()
         self._batches, self._gate = batches, gate
         self._stalled_s, self._ending = stalled_s, ending
 
