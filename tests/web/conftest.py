@@ -90,7 +90,7 @@ class Visit:
         self.page.set_default_timeout(20_000)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", self._hear)
-        self.address = address
+        self.address, self.visits = address, 0
 
     def _only_here(self, route: Any) -> None:
         if route.request.url.startswith((self.address, "data:", "blob:")):
@@ -110,9 +110,18 @@ class Visit:
         return self
 
     def go(self, place: str) -> Any:
-        """Open a view by its address, and wait for its heading."""
-        self.page.goto(f"{self.address}/#/{place}")
-        self.page.reload()
+        """Open a view by its address, as a bookmark does, and wait until it is drawn."""
+        self.visits += 1
+        self.page.goto(f"{self.address}/?{self.visits}#/{place}")
+        return self.drawn()
+
+    def turn(self, place: str) -> Any:
+        """Go to a view without loading the page again, as a link does."""
+        self.page.evaluate("place => { location.hash = '#/' + place }", place)
+        return self.drawn()
+
+    def drawn(self) -> Any:
+        """Wait until what is asked for is there."""
         self.page.wait_for_selector("h1")
         self.page.locator(".loading").first.wait_for(state="detached")
         return self.page

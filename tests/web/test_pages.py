@@ -1,5 +1,7 @@
 """Every page in a real browser: it comes up, can be used by everybody, and stays on this machine."""
 
+import os
+
 import pytest
 
 PLACES = [
@@ -32,19 +34,24 @@ def violations(page, axe):
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_everybody_can_use_every_page(visit, axe, theme):
-    reader = visit(theme=theme)
-    found = {place: violations(reader.go(place), axe) for place in PLACES}
-    assert {place: found[place] for place in found if found[place]} == {}
+def test_everybody_can_use_every_page(visit, axe):
+    reader = visit()
+    found = {}
+    for place in PLACES:
+        page = reader.go(place)
+        for theme in ("light", "dark"):
+            page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+            found[theme, place] = violations(page, axe)
+    assert {where: found[where] for where in found if found[where]} == {}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_page_fits_a_phone_in_every_language(visit, language):
     reader = visit(language=language, width=360)
+    reader.go("settings")
     wide = {}
     for place in PLACES:
-        page = reader.go(place)
+        page = reader.turn(place)
         assert page.evaluate("document.documentElement.lang").startswith(language)
         assert page.locator("h1").count() == 1
         over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
@@ -54,6 +61,10 @@ def test_every_page_fits_a_phone_in_every_language(visit, language):
 
 def test_the_first_page_is_complete_in_half_a_second(visit):
     """Of five visits the fastest counts: other work on the machine is not the page's."""
+    if os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1):
+        pytest.skip(
+            f"load average {os.getloadavg()[0]:.1f}: the machine is too busy to time a page"
+        )
     reader = visit()
     reader.context.add_init_script(
         "new MutationObserver(() => { if (document.querySelector('.meter'))"
