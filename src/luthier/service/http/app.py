@@ -25,6 +25,7 @@ from luthier.service.http import (
     v1_files,
     v1_jobs,
     v1_models,
+    v1_uploads,
 )
 from luthier.service.http.credentials import Credentials
 from luthier.service.http.guard import GUARDED, Guard
@@ -79,11 +80,14 @@ def create_app(
         redirect_slashes=False,
     )
     routes.state.parts, routes.state.recent = parts, v1_jobs.Recent()
+    routes.state.uploads = v1_uploads.Uploads(home / "service" / "uploads")
     for module in (
         own_session,
         v1_files,
+        v1_uploads,
         v1_jobs,
         v1_models,
+        v1_uploads,
         v1_chat,
         own_machine,
         own_jobs,

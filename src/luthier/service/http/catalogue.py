@@ -1,13 +1,16 @@
 """Gallery models and settings as plain data for a page."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from luthier.gallery import GalleryModel
+from luthier.gallery import GalleryModel, all_models
+from luthier.planner.device import Device, this_machine
+from luthier.planner.marks import fit_marks
 
 SIMPLE = frozenset(
     {"model", "method", "objective", "dataset", "eval_split", "num_train_epochs", "learning_rate",
@@ -34,11 +37,41 @@ def gallery_entry(
         whole: Every field instead of those of a card.
     """
     known = {one.name for one in fields(model)}
-    entry = {name: getattr(model, name) for name in BRIEF if name in known}
+    entry = {name: plain(getattr(model, name)) for name in BRIEF if name in known}
     if whole:
-        entry = {**entry, **asdict(model)}
+        entry = {name: plain(getattr(model, name)) for name in known}
     entry.setdefault("title", model.name)
     return {**entry, "local": model.name in local or model.hub in local, "marks": marks}
+
+
+@lru_cache(maxsize=16)
+def gallery_marks(device: str | None) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The device's name, and for every model whose numbers are known, which methods fit it.
+
+    Args:
+        device: As for `luthier plan --device`; None for this machine.
+
+    Raises:
+        DeviceError: No such device is known.
+    """
+    target = this_machine() if device is None else Device.parse(device)
+    marks = {
+        model.name: {
+            method: mark._asdict() for method, mark in fit_marks(model.architecture, target).items()
+        }
+        for model in all_models()
+        if model.architecture and model.trains
+    }
+    return target.name, marks
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def settings_list(kind: type[BaseModel], groups: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from luthier.config.names import ALIASES
+from luthier.config.names import ALIASES, FOREIGN
 from luthier.config.settings import Settings
 from luthier.errors import LuthierError, SettingsError
 from luthier.service.http.envelope import ApiError, of_luthier
@@ -210,12 +210,17 @@ def _batch(settings: dict[str, Any], given: Hyperparameters, place: str) -> None
 
 def refusal(error: SettingsError, *, prefix: str = "luthier.") -> ApiError:
     """A refusal of settings with the field of the request in `param`."""
-    words = re.findall(r"[A-Za-z_0-9]+", f"{error.what} {error.why}")
     fields = {"model": "model", "dataset": "training_file", "eval_dataset": "validation_file"}
-    unknown = re.search(r"(\S+) is not a setting", f"{error.what} {error.why}")
-    known = (word for word in words if ALIASES.get(word, word) in Settings.model_fields)
-    name = unknown[1] if unknown else next(known, None)
-    param = None if name is None else fields.get(name, f"{prefix}{name}") if prefix else name
+    said = f"{error.what}; {error.why}"
+    known = {*Settings.model_fields, *ALIASES, *FOREIGN}
+    unknown = re.findall(r"([^\s;]+) is not a setting", said)
+    first = [word for word in re.findall(r"(\w+)=", said) if word in known]
+    named = [word for word in re.findall(r"\w+", said) if word in known]
+    name = next(iter([*unknown, *first, *named]), None)
+    if name is None or not prefix:
+        param = name
+    else:
+        param = fields.get(name, f"{prefix}{name}") if prefix == "luthier." else f"{prefix}{name}"
     return of_luthier(error, param=param)
 
 

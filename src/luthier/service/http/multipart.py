@@ -28,12 +28,12 @@ class Upload:
     `fields` are texts by name; `stream` is the file from its start.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.fields: dict[str, str] = {}
         self.filename = ""
         self.stream: IO[bytes] | None = None
         self.size = 0
-        self._folder, self._limit = folder, limit
+        self._folder, self._wanted = folder, name
         self._pending: list[bytes] = []
         self._headers: dict[str, str] = {}
         self._name, self._value = b"", b""
@@ -93,7 +93,7 @@ class Upload:
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if kind != b"form-data" or not name:
             raise _bad("a part without a name")
-        if name == "file":
+        if name == self._wanted:
             if self.stream is not None:
                 raise _bad("more than one file")
             self.filename = options.get(b"filename", b"").decode("utf-8", "replace") or "file"
@@ -126,8 +126,8 @@ class Upload:
             self._pending = []
 
 
-async def read_upload(request: Request, folder: Path, limit: int) -> Upload:
-    """The form of a request.
+async def read_upload(request: Request, folder: Path, *, name: str = "file") -> Upload:
+    """The form of a request; its part `name` is the file.
 
     Raises:
         ApiError: 400: no form, cut off, too many parts, no file in it.
@@ -137,7 +137,7 @@ async def read_upload(request: Request, folder: Path, limit: int) -> Upload:
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 200:
         raise _bad("the boundary is missing")
-    upload = Upload(folder, limit)
+    upload = Upload(folder, name)
     parser = MultipartParser(boundary, upload.callbacks())
     try:
         async for piece in request.stream():
@@ -148,7 +148,7 @@ async def read_upload(request: Request, folder: Path, limit: int) -> Upload:
         if not upload.whole:
             raise _bad("it ends before its last boundary")
         if upload.stream is None:
-            raise ApiError(400, "there is no part named file", code="missing_file", param="file")
+            raise ApiError(400, f"there is no part named {name}", code="missing_file", param=name)
         upload.stream.seek(0)
     except (FormParserError, ClientDisconnect) as error:
         upload.close()

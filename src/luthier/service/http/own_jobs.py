@@ -1,13 +1,16 @@
 """`/api/jobs`: what the page shows of jobs and does with them."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from luthier.errors import LuthierError, SettingsError
+from luthier import events
+from luthier.errors import SettingsError
+from luthier.planner.health import judge
 from luthier.service.http import schemas
 from luthier.service.http.create import Metadata, Strict, refusal
 from luthier.service.http.envelope import ApiError, ApiJson, not_found
@@ -28,6 +31,8 @@ BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 }
 MAX_LOG_BYTES = 1 << 20
+MAX_JUDGED_BYTES = 64 << 20
+"""Of a longer run the figures are shown and not judged: reading them takes seconds."""
 
 
 class NewJob(Strict):
@@ -128,18 +133,18 @@ def get_job(request: Request, job_id: str) -> Response:
             "finished": history.latest("finished") or None,
             "history": list(found.jobs.history(job.id)) if job.managed else [],
             "warnings": [one for one in history.events if one.get("type") == "warning"][-50:],
-            "verdicts": _verdicts(found, job.run_path),
+            "verdicts": _verdicts(job.run_path / "events.jsonl"),
         }
     )
 
 
-def _verdicts(found: Any, path: Any) -> list[dict[str, Any]]:
-    """What the health check says about the course of the run, where there is one."""
-    try:
-        verdicts = found.help("judge", {"run": str(path)}).get("verdicts", [])
-    except LuthierError:
+def _verdicts(path: Path) -> list[dict[str, Any]]:
+    """What somebody with experience would say about the course of the run."""
+    if not path.exists():
         return []
-    return list(verdicts)
+    if path.stat().st_size > MAX_JUDGED_BYTES:
+        return []
+    return [verdict.to_dict() for verdict in judge(events.read(path))]
 
 
 @router.post("/{job_id}/{action}", response_model=schemas.JobView)

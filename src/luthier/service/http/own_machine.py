@@ -6,10 +6,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from luthier.config.settings import GROUPS, Settings
-from luthier.errors import LuthierError
 from luthier.gallery import all_models, find_model
 from luthier.service.http import schemas
-from luthier.service.http.catalogue import gallery_entry, settings_list
+from luthier.service.http.catalogue import gallery_entry, gallery_marks, settings_list
 from luthier.service.http.envelope import ApiJson, not_found
 from luthier.service.http.feeds import all_feed
 from luthier.service.http.machine import machine
@@ -51,16 +50,11 @@ def get_settings() -> Response:
 def gallery(
     request: Request, device: Annotated[str | None, Query(max_length=100)] = None
 ) -> Response:
-    """The models of the gallery, with what fits this machine."""
-    found = parts(request)
-    try:
-        marks = found.help("gallery_marks", {"device": device})
-    except LuthierError as error:
-        marks = {"unknown": error.what}
-    tables: dict[str, Any] = marks.get("marks") or {}
-    local = {model["id"] for model in list_models(found)}
-    models = [gallery_entry(model, tables.get(model.name), local) for model in all_models()]
-    return ApiJson({"models": models, "device": marks.get("device")})
+    """The models of the gallery, with what fits this machine, or the device given."""
+    name, marks = gallery_marks(device)
+    local = {model["id"] for model in list_models(parts(request))}
+    models = [gallery_entry(model, marks.get(model.name), local) for model in all_models()]
+    return ApiJson({"models": models, "device": name})
 
 
 @router.get("/gallery/{name:path}", response_model=schemas.Anything)
@@ -69,14 +63,10 @@ def gallery_model(request: Request, name: str) -> Response:
     model = find_model(name)
     if model is None:
         raise not_found("model", name, param="name")
-    found = parts(request)
-    try:
-        answer = found.help("gallery_marks", {"device": None, "names": [model.name]})
-    except LuthierError as error:
-        answer = {"unknown": error.what}
-    tables: dict[str, Any] = answer.get("marks") or {}
-    local = {one["id"] for one in list_models(found)}
-    return ApiJson(gallery_entry(model, tables.get(model.name), local, whole=True))
+    device, marks = gallery_marks(None)
+    local = {one["id"] for one in list_models(parts(request))}
+    entry = gallery_entry(model, marks.get(model.name), local, whole=True)
+    return ApiJson({**entry, "device": device})
 
 
 @router.get("/models", response_model=schemas.Anything)

@@ -41,7 +41,7 @@ async def create_file(request: Request) -> Response:
     """Upload a file.  It exists when this answers, and not at all when it is cut off."""
     found = parts(request)
     with found.uploading.held():
-        upload = await read_upload(request, found.files.folder, found.limits.upload_bytes)
+        upload = await read_upload(request, found.files.folder)
         with upload:
             file = await run_in_threadpool(_add, request, upload)
     return ApiJson(file_object(file))
