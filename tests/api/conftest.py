@@ -29,7 +29,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         def make(
             *, limits: Limits | None = None, hosts: frozenset[str] = HOSTS, home: Path | None = None
         ) -> Application:
-            options = Options(limits=limits or Limits())
+            options = Options(limits=limits or Limits(), run_jobs=False)
             return stack.enter_context(
                 assembled(home or tmp_path / "home", options=options, token=TOKEN, hosts=hosts)
             )
@@ -64,9 +64,11 @@ def stranger(app: Application) -> Iterator[TestClient]:
 
 
 @contextlib.contextmanager
-def on_a_port(home: Path, *, limits: Limits | None = None) -> Iterator[tuple[str, Application]]:
+def on_a_port(
+    home: Path, *, limits: Limits | None = None, run_jobs: bool = False
+) -> Iterator[tuple[str, Application]]:
     """A server with a real socket in a thread: its address and application."""
-    options = Options(limits=limits or Limits())
+    options = Options(limits=limits or Limits(), run_jobs=run_jobs)
     with bound("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
         hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})

@@ -6,6 +6,7 @@ carries `x-should-retry: false`.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,10 @@ WIRE_CODES = {
     "ChatBusyError": "chat_busy",
 }
 """Names that OpenAI's clients would expect for some of our codes."""
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_KINDS = ("int", "float", "str", "bool", "literal", "dict", "list")
 
 
 class ApiError(Exception):
@@ -216,7 +221,12 @@ async def on_fault(request: Request, error: Exception) -> Response:
 
 
 def _path(place: tuple[Any, ...]) -> str:
-    parts = [str(part) for part in place if part not in ("body", "query", "path", "header")]
+    parts = []
+    for part in place:
+        if not isinstance(part, int) and not _NAME.fullmatch(str(part)):
+            break  # the kind of value that was tried, which is no field
+        if part not in ("body", "query", "path", "header", *_KINDS):
+            parts.append(str(part))
     return ".".join(parts)[:200]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from luthier.errors import LuthierError
 from luthier.service.http.machine import machine
+from luthier.service.http.models import shown_model
 from luthier.service.http.parts import Parts
 from luthier.service.http.streams import NAMELESS, Feed
 from luthier.service.records import Job
@@ -41,11 +42,11 @@ class _JobNews:
         if not self._started:
             history.update()
             self._started = True
-            self._seen, self._count = state_of(job), history.num_events
+            self._seen, self._count = state_of(self._found, job), history.num_events
             self._mark(history)
         if self._wire is not None:
             return [("", None)] if job.ended else []
-        news: News = [("state", state_of(job))]
+        news: News = [("state", state_of(self._found, job))]
         news += [("step", history.last_step)] if history.last_step else []
         news += [("monitor", history.last_monitor)] if history.last_monitor else []
         return [*news, *([("", None)] if job.ended else [])]
@@ -67,7 +68,7 @@ class _JobNews:
         self._mark(history)
         if self._wire is not None:
             return self._wired(news, job)
-        if (state := state_of(job)) != self._seen:
+        if (state := state_of(self._found, job)) != self._seen:
             self._seen = state
             news.append(("state", state))
         return [*news, *([("", None)] if job.ended else [])]
@@ -91,7 +92,7 @@ def _after(events: list[dict[str, Any]], last: dict[str, Any] | None) -> list[di
     return list(events)
 
 
-def state_of(job: Job) -> dict[str, Any]:
+def state_of(found: Parts, job: Job) -> dict[str, Any]:
     """What a list of jobs shows of one."""
     return {
         "id": job.id,
@@ -100,7 +101,7 @@ def state_of(job: Job) -> dict[str, Any]:
         "wish": job.wish,
         "priority": job.priority,
         "model": job.model,
-        "base": str(job.given.get("model", job.settings.get("model", ""))),
+        "base": shown_model(found, job),
         "method": job.settings.get("method"),
         "objective": job.settings.get("objective"),
         "devices": list(job.devices),
@@ -138,9 +139,9 @@ class _AllNews:
         """The machine, and the jobs that have not ended."""
         news: News = [("machine", machine(self._found))]
         for job in self._jobs():
-            self._seen.setdefault(job.id, state_of(job))
+            self._seen.setdefault(job.id, state_of(self._found, job))
             if not job.ended:
-                news.append(("state", state_of(job)))
+                news.append(("state", state_of(self._found, job)))
         return news
 
     def poll(self) -> News:
@@ -148,7 +149,7 @@ class _AllNews:
         self._turn += 1
         news: News = []
         for job in self._jobs():
-            state = state_of(job)
+            state = state_of(self._found, job)
             if self._seen.get(job.id) != state:
                 self._seen[job.id] = state
                 news.append(("state", state))

@@ -148,8 +148,3 @@ def _from_nvml() -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def device_ids() -> list[str]:
-    """Ids of the devices, as leases name them; the processor where there is no GPU."""
-    return [device["id"] for device in _DEVICES.read()]

@@ -68,6 +68,24 @@ def _tuned_folder(found: Parts, name: str, param: str, status: int) -> Path:
     return folder
 
 
+def shown_model(found: Parts, job: Job) -> str:
+    """The name of the model a job starts from, as it was asked for: never where it lies."""
+    name = str(job.given.get("model", job.settings.get("model", "")))
+    runs = found.home / "runs"
+    if not name.startswith(f"{runs}/"):
+        return name
+    path = Path(name)
+    step = path.name if path.parent.name == "checkpoints" else ""
+    run = path.parents[1] if step else path
+    rows = found.jobs.store.read(
+        "SELECT model FROM jobs WHERE run_path = ? AND model IS NOT NULL"
+        " ORDER BY number DESC LIMIT 1",
+        (str(run),),
+    )
+    known = str(rows[0]["model"]) if rows else run.name
+    return f"{known}:ckpt-{step}" if step else known
+
+
 def _unknown(name: str, param: str, status: int) -> ApiError:
     near = nearest_names(name)
     return ApiError(
@@ -91,18 +109,18 @@ def list_models(found: Parts) -> list[dict[str, Any]]:
             models.append(model_object(name, created, kind="base", local=True))
     for job in tuned_jobs(found):
         assert job.model is not None
-        models.append(tuned_object(job))
+        models.append(tuned_object(found, job))
     return models
 
 
-def tuned_object(job: Job) -> dict[str, Any]:
+def tuned_object(found: Parts, job: Job) -> dict[str, Any]:
     """The model of a finished job."""
     settings = job.settings
     return model_object(
         str(job.model),
         job.finished_at or job.created_at,
         kind="tuned",
-        base=str(job.given.get("model", "")),
+        base=shown_model(found, job),
         job=job.id,
         method=settings.get("method"),
         objective=settings.get("objective"),
@@ -119,7 +137,7 @@ def one_model(found: Parts, name: str) -> dict[str, Any]:
         job = tuned_job(found, name)
         if job is None:
             raise _unknown(name, "model", 404)
-        return tuned_object(job)
+        return tuned_object(found, job)
     for model in list_models(found):
         if model["id"] == name:
             return model

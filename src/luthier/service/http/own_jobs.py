@@ -17,7 +17,7 @@ from luthier.service.http.envelope import ApiError, ApiJson, not_found
 from luthier.service.http.feeds import job_feed, state_of
 from luthier.service.http.folder import job_files, open_file, zip_stream
 from luthier.service.http.logs import read_logs
-from luthier.service.http.models import known_model
+from luthier.service.http.models import known_model, shown_model
 from luthier.service.http.own_machine import STREAM_REPLY
 from luthier.service.http.parts import limited, parts
 from luthier.service.http.streams import EventStream
@@ -78,7 +78,7 @@ def list_jobs(
     cursor = found.job(after).id if after else None
     limited(limit, low=1, high=500)
     jobs, more = found.jobs.list(state=states or None, after=cursor, limit=limit)
-    return ApiJson({"jobs": [state_of(job) for job in jobs], "has_more": more})
+    return ApiJson({"jobs": [state_of(found, job) for job in jobs], "has_more": more})
 
 
 @router.post("", response_model=schemas.JobView)
@@ -99,7 +99,7 @@ def create_job(request: Request, body: NewJob) -> Response:
         )
     except SettingsError as error:
         raise refusal(error, prefix="") from error
-    return ApiJson(state_of(job))
+    return ApiJson(state_of(found, job))
 
 
 @router.get("/{job_id}", response_model=schemas.JobDetail)
@@ -118,11 +118,11 @@ def get_job(request: Request, job_id: str) -> Response:
     progress["reference"] = history.reference or None
     return ApiJson(
         {
-            "job": state_of(job),
-            "settings": settings,
+            "job": state_of(found, job),
+            "settings": {**settings, "model": shown_model(found, job)},
             "provenance": provenance,
             "planned": planned,
-            "given": dict(job.given),
+            "given": {**job.given, "model": shown_model(found, job)},
             "files": list(found.jobs.files_of(job.id)) if job.managed else [],
             "plan": read_json(job.run_path / "plan.json") or None,
             "data": read_json(job.run_path / "data.json") or None,
@@ -163,7 +163,7 @@ def act(request: Request, job_id: str, action: Action, body: Changes | None = No
             changed = getattr(found.jobs, action)(job.id)
     except SettingsError as error:
         raise refusal(error, prefix="settings.") from error
-    return ApiJson(state_of(changed))
+    return ApiJson(state_of(found, changed))
 
 
 @router.patch("/{job_id}", response_model=schemas.JobView)
@@ -171,7 +171,9 @@ def change(request: Request, job_id: str, body: Change) -> Response:
     """Set priority or name."""
     found = parts(request)
     job = found.job(job_id)
-    return ApiJson(state_of(found.jobs.change(job.id, priority=body.priority, name=body.name)))
+    return ApiJson(
+        state_of(found, found.jobs.change(job.id, priority=body.priority, name=body.name))
+    )
 
 
 @router.delete("/{job_id}", response_model=schemas.Deleted)

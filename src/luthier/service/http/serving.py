@@ -8,11 +8,11 @@ from pathlib import Path
 
 from luthier.errors import SettingsError
 from luthier.runs import home as default_home
+from luthier.service.devices import machine_devices
 from luthier.service.files import Files
 from luthier.service.http.app import Application, create_app
 from luthier.service.http.credentials import load_token
 from luthier.service.http.limits import Limits
-from luthier.service.http.machine import device_ids
 from luthier.service.http.server import bound, make_server, raise_file_limit
 from luthier.service.jobs import Jobs
 from luthier.service.runner import Runner
@@ -34,6 +34,7 @@ class Options:
         names: Further names this machine is called by in a browser.
         roots: Folders that jobs may name by path.
         unix: Path of a socket instead of host and port.
+        run_jobs: Whether queued jobs are started here.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +43,7 @@ class Options:
     names: tuple[str, ...] = ()
     roots: tuple[Path, ...] = ()
     unix: Path | None = None
+    run_jobs: bool = True
     limits: Limits = field(default_factory=Limits)
 
 
@@ -80,8 +82,12 @@ def assembled(
         files = Files(store, max_bytes=options.limits.upload_bytes)
         jobs = Jobs(store, home, files=files)
         helpers = Helpers()
-        chats = Chats(device_ids()[0], home / "service" / "chat.log")
+        chats = Chats(machine_devices()[0], home / "service" / "chat.log")
         stack.callback(chats.close)
+        runner = Runner(jobs, make_way=chats.release)
+        if options.run_jobs:
+            runner.start()
+            stack.callback(runner.close)
         yield create_app(
             jobs=jobs,
             files=files,

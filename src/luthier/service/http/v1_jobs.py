@@ -16,7 +16,7 @@ from luthier.service.http.create import CreateJob, job_request, refusal, unknown
 from luthier.service.http.envelope import ApiError, ApiJson, dump, not_found
 from luthier.service.http.feeds import job_feed
 from luthier.service.http.journal import events_page, run_event
-from luthier.service.http.models import known_model
+from luthier.service.http.models import known_model, shown_model
 from luthier.service.http.parts import FILE_ID, Parts, limited, parts
 from luthier.service.http.results import result_files
 from luthier.service.http.streams import EventStream
@@ -35,7 +35,13 @@ def view(found: Parts, job: Job, *, deep: bool = True) -> dict[str, Any]:
     history = found.history(job) if deep else None
     files = tuple(found.jobs.files_of(job.id)) if job.managed else ()
     results = result_files(found, job) if deep else []
-    return job_object(job, history, file_ids=files, result_files=results)
+    return job_object(
+        job,
+        history,
+        model=shown_model(found, job),
+        file_ids=files,
+        result_files=results,
+    )
 
 
 class Recent:

@@ -59,11 +59,17 @@ def page(data: list[dict[str, Any]], has_more: bool, **more: Any) -> dict[str, A
 
 
 def job_object(
-    job: Job, history: History | None, *, file_ids: tuple[str, ...], result_files: list[str]
+    job: Job,
+    history: History | None,
+    *,
+    model: str,
+    file_ids: tuple[str, ...],
+    result_files: list[str],
 ) -> dict[str, Any]:
     """A fine-tuning job.
 
     Args:
+        model: What it starts from, as it was asked for.
         history: What its run has written; None where that is not looked up.
         file_ids: Uploaded files it reads.
         result_files: Files that hold its figures.
@@ -87,7 +93,7 @@ def job_object(
         "object": "fine_tuning.job",
         "created_at": int(job.created_at),
         "finished_at": int(job.finished_at) if job.finished_at is not None else None,
-        "model": str(job.given.get("model", settings.get("model", ""))),
+        "model": model,
         "fine_tuned_model": job.model,
         "organization_id": "org-local",
         "status": WIRE_STATE[job.state],
@@ -110,7 +116,7 @@ def job_object(
             "retries": job.retries,
             "devices": list(job.devices),
             "run": job.run_path.name,
-            "settings": settings,
+            "settings": {**settings, "model": model},
             "provenance": provenance,
         },
     }
