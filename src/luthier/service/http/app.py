@@ -70,6 +70,19 @@ def create_app(
         roots=tuple(roots),
     )
     jobs.may_use = may_use(home, roots)
+    routes = _routes(parts)
+    guard = Guard(
+        routes,
+        credentials=parts.credentials,
+        hosts=hosts,
+        limits=parts.limits,
+        state=parts.state,
+    )
+    return Application(guard, routes, parts)
+
+
+def _routes(parts: Parts) -> FastAPI:
+    """Every route, and what becomes of errors."""
     routes = FastAPI(
         title="luthier",
         version=version("luthier"),
@@ -80,7 +93,7 @@ def create_app(
         redirect_slashes=False,
     )
     routes.state.parts, routes.state.recent = parts, v1_jobs.Recent()
-    routes.state.uploads = v1_uploads.Uploads(home / "service" / "uploads")
+    routes.state.uploads = v1_uploads.Uploads(parts.home / "service" / "uploads")
     for module in (
         own_session,
         v1_files,
@@ -105,14 +118,7 @@ def create_app(
         routes.add_exception_handler(kind, handler)
     openapi.install(routes)
     routes.router.default = _Rest(Page())
-    guard = Guard(
-        routes,
-        credentials=parts.credentials,
-        hosts=hosts,
-        limits=parts.limits,
-        state=parts.state,
-    )
-    return Application(guard, routes, parts)
+    return routes
 
 
 class _Rest:

@@ -78,16 +78,6 @@ def job_object(
     training, validation = _files(job, file_ids)
     hyperparameters = _hyperparameters(settings, resolved)
     kind = "dpo" if settings.get("objective") == "dpo" else "supervised"
-    error = None
-    if job.state == "failed" and job.error is not None:
-        code = str(job.error.get("code", "failed"))
-        error = {
-            "code": WIRE_ERROR.get(code, code),
-            "message": str(job.error.get("what", "")) or "the run failed",
-            "param": None,
-            "why": job.error.get("why", ""),
-            "fix": job.error.get("fix", ""),
-        }
     return {
         "id": job.id,
         "object": "fine_tuning.job",
@@ -105,7 +95,7 @@ def job_object(
         "result_files": result_files,
         "trained_tokens": history.trained_tokens if history and history.trained_tokens else None,
         "estimated_finish": _estimated(job, history),
-        "error": error,
+        "error": _error(job),
         "integrations": None,
         "metadata": dict(job.metadata) or None,
         "luthier": {
@@ -119,6 +109,19 @@ def job_object(
             "settings": {**settings, "model": model},
             "provenance": provenance,
         },
+    }
+
+
+def _error(job: Job) -> dict[str, Any] | None:
+    if job.state != "failed" or job.error is None:
+        return None
+    code = str(job.error.get("code", "failed"))
+    return {
+        "code": WIRE_ERROR.get(code, code),
+        "message": str(job.error.get("what", "")) or "the run failed",
+        "param": None,
+        "why": job.error.get("why", ""),
+        "fix": job.error.get("fix", ""),
     }
 
 
