@@ -17,7 +17,8 @@ from luthier.durable import remove_folder
 from luthier.errors import IdempotencyError, QueueFullError, SettingsError
 from luthier.runs.place import slug
 from luthier.service.files import Files, new_id, safe_label
-from luthier.service.ledger import Ledger, log, wrong_state
+from luthier.service.ledger import log, wrong_state
+from luthier.service.listing import Listing
 from luthier.service.records import Job, job_of
 from luthier.service.states import ACTIVE, TERMINAL, State, Wish
 from luthier.service.store import Store, to_json
@@ -28,7 +29,7 @@ _OURS = ("output_dir", "resume")
 """Settings that the service decides."""
 
 
-class Jobs(Ledger):
+class Jobs(Listing):
     """The jobs of a data folder.
 
     Args:
@@ -221,6 +222,9 @@ class Jobs(Ledger):
         Raises:
             JobStateError: It has ended already; asking again while it is stopped is no error.
         """
+        if not (job := self.get(id)).managed:
+            self.foreign.cancel(job)
+            return self.get(id)
         return self._ask(id, "cancel", at_once="cancelled")
 
     def pause(self, id: str) -> Job:
@@ -241,7 +245,7 @@ class Jobs(Ledger):
 
     def _ask(self, id: str, wish: Wish, at_once: State | None) -> Job:
         with self.store.write() as connection:
-            job = self.get(id)
+            job = self.own(id)
             if job.state not in ACTIVE:
                 if at_once is None or job.ended:
                     raise wrong_state(job, wish, "it must be at work" if at_once is None else "")
@@ -263,7 +267,7 @@ class Jobs(Ledger):
         Raises:
             JobStateError: It is not paused.
         """
-        job = self.get(id)
+        job = self.own(id)
         if job.state != "paused":
             raise wrong_state(job, "resume", "only a paused job can go on")
         return self.move(id, "queued", reason="resume was asked for", queued_at=time.time())
@@ -274,7 +278,7 @@ class Jobs(Ledger):
         Raises:
             JobStateError: It has not ended so, or another job works in its directory.
         """
-        job = self.get(id)
+        job = self.own(id)
         if job.state not in {"failed", "cancelled"}:
             raise wrong_state(job, "retry", "only a failed or cancelled job can be tried again")
         try:
@@ -308,7 +312,7 @@ class Jobs(Ledger):
             SettingsError: The priority is out of range.
         """
         with self.store.write() as connection:
-            self.get(id)
+            self.own(id)
             if priority is not None:
                 _checked_priority(priority)
                 connection.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, id))
@@ -324,7 +328,7 @@ class Jobs(Ledger):
             JobStateError: It has not ended.
         """
         with self.store.write() as connection:
-            job = self.get(id)
+            job = self.own(id)
             if job.state not in TERMINAL:
                 raise wrong_state(job, "delete", "it has not ended")
             connection.execute("UPDATE jobs SET deleted = 1 WHERE id = ?", (id,))

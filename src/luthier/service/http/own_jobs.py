@@ -77,7 +77,10 @@ def list_jobs(
         )
     cursor = found.job(after).id if after else None
     limited(limit, low=1, high=500)
-    jobs, more = found.jobs.list(state=states or None, after=cursor, limit=limit)
+    if states:
+        jobs, more = found.jobs.list(state=states, after=cursor, limit=limit)
+    else:
+        jobs, more = found.jobs.all(after=cursor, limit=limit)
     return ApiJson({"jobs": [state_of(found, job) for job in jobs], "has_more": more})
 
 
