@@ -122,9 +122,6 @@ def serve(options: Options, *, home: Path | None = None, ready: Callable[[str, s
         app = stack.enter_context(
             assembled(home, options=options, token=token, hosts=hosts, address=address)
         )
-        runner = Runner(app.parts.jobs, make_way=app.parts.chats.release)
-        stack.callback(runner.close)
-        runner.start()
         server = make_server(app, on_close=app.close)
         server.ready = lambda: ready(
             address, f"{address}/login?code={app.parts.credentials.new_code()}"
