@@ -15,8 +15,8 @@ import typer
 from luthier.errors import LuthierError
 
 COMMANDS = (
-    "demo", "advise", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs", "serve",
-    "doctor",
+    "demo", "advise", "plan", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs",
+    "serve", "doctor",
 )  # fmt: skip
 """Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
 
@@ -59,9 +59,13 @@ def _version(
     """Fine-tune a language model on your data and your machine."""
 
 
+SWITCHES = frozenset({"json", "exact", "ignore_plan"})
+"""Options of these commands that never take a value."""
+
 TAKE_SETTINGS = {
     ("advise",): frozenset({"goal", "device", "lang", "output"}),
     ("train",): frozenset[str](),
+    ("plan",): frozenset({"device"}),
     ("data", "check"): frozenset[str](),
     ("data", "estimate"): frozenset[str](),
     ("data", "show"): frozenset({"row", "html"}),
@@ -76,7 +80,7 @@ def _arguments(words: Sequence[str]) -> tuple[str | None, list[str]]:
         if tuple(words[: len(command)]) == command:
             from luthier.cli.flags import normalise_settings
 
-            rest = normalise_settings(words[len(command) :], switches=frozenset({"json"}), own=own)
+            rest = normalise_settings(words[len(command) :], switches=SWITCHES, own=own)
             return asked, [*command, *rest]
     return asked, list(words)
 

@@ -23,12 +23,29 @@ def register(app: typer.Typer, asked: str | None) -> None:
         app.command("train", help=train.__doc__)(lambda: None)
 
 
-def train(flags: dict[str, Any], config: ConfigFile = None, as_json: AsJson = False) -> None:
+IgnorePlan = Annotated[
+    bool,
+    typer.Option("--ignore-plan", "--ignore_plan", help="Train although it will not fit, by plan."),
+]
+
+
+def train(
+    flags: dict[str, Any],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    ignore_plan: IgnorePlan = False,
+) -> None:
     """Fine-tune a model.  Every setting of the file is also a flag, and the flag wins."""
+    import os
+
     from luthier.cli import render
     from luthier.config.continued import load_or_continue
     from luthier.recipes.preflight import preflight
 
+    from luthier.planner.refuse import IGNORE
+
+    if ignore_plan:
+        os.environ[IGNORE] = "1"  # also for the processes that train on several devices
     resolved = load_or_continue(config, flags)
     preflight(resolved)
     from luthier.recipes.train import run  # imports torch: only when asked to train

@@ -114,6 +114,19 @@ class DataShape:
         )
 
     @classmethod
+    def guessed(
+        cls,
+        totals: NDArray[np.float64],
+        longest: NDArray[np.float64],
+        learned: NDArray[np.float64],
+    ) -> Self:
+        """Of lengths that were estimated from the text: per sample, all of its sequences."""
+        lengths = np.maximum(2, np.rint(totals)).astype(np.int64)
+        targets = np.clip(np.rint(learned).astype(np.int64), 1, lengths)
+        most = int(np.rint(longest.max()))
+        return cls(lengths, targets, max(2, most), int(lengths.max()))
+
+    @classmethod
     def assumed(cls, settings: Settings, *, context: int | None = None) -> Self:
         """Where there are no rows: the worst that the settings allow.
 
@@ -155,10 +168,12 @@ class Cuts(NamedTuple):
     Args:
         largest: The largest micro-batch, with the most micro-batches that a step has.
         shared: Tokens computed per token of the samples; 1 where they share nothing.
+        samples: Of each micro-batch of the step with the largest; empty without examples.
     """
 
     largest: Work
     shared: float
+    samples: tuple[tuple[int, ...], ...] = ()
 
 
 def _length(example: Example) -> int:
@@ -183,6 +198,7 @@ def _cut_largest(examples: Sequence[Example], cut: Cut) -> Cuts:
         max_sequences=cut.max_sequences,
     )
     largest, most, computed, plain = Work(0, 0, 0, 0), 1, 0, 0
+    samples: tuple[tuple[int, ...], ...] = ()
     for step in range(1, min(planner.steps_per_epoch, MOST_STEPS) + 1):
         pieces = planner.micro_batches(step, ranks=cut.devices)
         most = max(most, len(pieces))
@@ -193,7 +209,8 @@ def _cut_largest(examples: Sequence[Example], cut: Cut) -> Cuts:
             plain += sum(_length(example) for example in among)
             if tokens > largest.tokens:
                 largest = _work(among, cut.share)
-    return Cuts(largest._replace(micro_batches=most), computed / max(1, plain))
+                samples = tuple(map(tuple, pieces))
+    return Cuts(largest._replace(micro_batches=most), computed / max(1, plain), samples)
 
 
 def _work(examples: Sequence[Example], share: bool) -> Work:

@@ -43,6 +43,7 @@ class Plan:
         chosen: Values that were left open, each with its reason.
         changes: What would make it fit, the smallest first; empty where it does.
         work: The largest micro-batch.
+        cut: How samples become micro-batches.
         flops_per_token: Operations of a training step per token.
         notes: What was assumed, and what is not known well.
     """
@@ -62,14 +63,21 @@ class Plan:
     margin_bytes: int
     chosen: dict[str, tuple[Any, str]]
     work: Work
+    cut: Cut
     flops_per_token: float
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def decided(self, settings: Settings) -> Settings:
+        """The settings with what was left open as the plan decided it."""
+        values = {name: value for name, (value, _) in self.chosen.items()}
+        return settings.model_copy(update=values)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
+        tuples = {"work": self.work._asdict(), "cut": self.cut._asdict()}
         changes = [change._asdict() for change in self.changes]
-        return {**asdict(self), "work": self.work._asdict(), "changes": changes}
+        return {**asdict(self), **tuples, "changes": changes}
 
 
 def how_of(settings: Settings, family: Family, device: Device) -> How:
@@ -196,6 +204,7 @@ def _plan(
         margin_bytes=device.memory_bytes - peak.total,
         chosen=chosen,
         work=work,
+        cut=cut,
         flops_per_token=_once(shape, how, data, recompute) / data.tokens,
         notes=_notes(data, shape),
     )

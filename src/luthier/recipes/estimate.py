@@ -61,6 +61,21 @@ def estimate(settings: Settings) -> dict[str, Any]:
     }
 
 
+def guess_lengths(
+    settings: Settings, samples: list[Sample]
+) -> tuple[Counts, Counts, Counts, dict[str, Any]]:
+    """Tokens of each sample without the model's tokenizer: in all, longest sequence, learned ones.
+
+    Returns:
+        The three, and `tokenizer`, `mean_error` and `worst_error` as of `estimate`.
+
+    Raises:
+        ModelNotFoundError: The gallery does not know the model's vocabulary.
+    """
+    about, totals, longest, learned = _estimated(settings, samples)
+    return totals, longest, learned, about
+
+
 def _counted(
     settings: Settings, source: ModelSource, samples: list[Sample]
 ) -> tuple[dict[str, Any], Counts, Counts, Counts]:

@@ -85,10 +85,43 @@ def _resolved(request: Request) -> Any:
     return read.load({**given, **({"objective": objective} if objective else {})}, {})
 
 
+def plan(request: Request) -> dict[str, Any]:
+    """What a run with `settings` takes on `device` (this machine where it is null)."""
+    from luthier.planner.device import Device
+    from luthier.recipes.planned import make_plan
+
+    named = request.get("device")
+    found = make_plan(dict(request["settings"]), device=Device.parse(named) if named else None)
+    chosen = found.plan.chosen
+    values = found.resolved.settings.model_dump(mode="json")
+    resolved = {**values, **{name: value for name, (value, _) in chosen.items()}}
+    return {**found.plan.to_dict(), "resolved": resolved}
+
+
+def gallery_marks(request: Request) -> dict[str, Any]:
+    """Whether models of the gallery (`names`, or all) fit `device`, by method."""
+    from luthier.gallery import all_models
+    from luthier.planner.device import Device, this_machine
+    from luthier.planner.marks import fit_marks
+
+    named, wanted = request.get("device"), request.get("names")
+    device = Device.parse(named) if named else this_machine()
+    marks = {
+        model.name: {
+            method: mark._asdict() for method, mark in fit_marks(model.architecture, device).items()
+        }
+        for model in all_models()
+        if model.architecture and (wanted is None or model.name in wanted)
+    }
+    return {"device": device.name, "marks": marks}
+
+
 TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "preview": preview,
     "render": render,
     "describe_model": describe_model,
     "check": check,
     "advise": advise,
+    "plan": plan,
+    "gallery_marks": gallery_marks,
 }

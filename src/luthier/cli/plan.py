@@ -1,0 +1,53 @@
+"""`luthier plan`: memory, time and disk of a run before anything is loaded."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luthier.cli.options import AsJson
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="YAML or JSON file of settings.", show_default=False)
+]
+DeviceName = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help='Plan for another machine: "T4 16GB", "2x A100 80GB", "cpu 24GB".',
+        show_default="this machine",
+    ),
+]
+
+
+def register(app: typer.Typer, asked: str | None) -> None:
+    """Add the command; its 60 flags only where they are asked for."""
+    if asked == "plan":
+        from luthier.cli.flags import with_settings
+
+        app.command()(with_settings(plan))
+    else:
+        app.command("plan", help=plan.__doc__)(lambda: None)
+
+
+def plan(
+    flags: dict[str, Any],
+    config: ConfigFile = None,
+    device: DeviceName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Memory, time and disk of a run; whether it fits, and what to change if not.
+
+    Takes every setting that `luthier train` takes; without `dataset` the longest rows are assumed.
+    Exits with 2 where the run does not fit.
+    """
+    from luthier.cli import render, render_plan
+    from luthier.planner.device import Device
+    from luthier.recipes.planned import make_plan
+
+    planned = make_plan(config, flags, device=Device.parse(device) if device else None)
+    if as_json:
+        render.dump(planned.plan.to_dict())
+    else:
+        render_plan.show(planned.plan, planned.resolved.settings)
+    raise typer.Exit(2 if planned.plan.verdict == "no" else 0)
