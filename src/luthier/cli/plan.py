@@ -20,6 +20,14 @@ DeviceName = Annotated[
 ]
 
 
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Also walk through one real step without memory or weights: seconds."
+    ),
+]
+
+
 def register(app: typer.Typer, asked: str | None) -> None:
     """Add the command; its 60 flags only where they are asked for."""
     if asked == "plan":
@@ -34,6 +42,7 @@ def plan(
     flags: dict[str, Any],
     config: ConfigFile = None,
     device: DeviceName = None,
+    exact: Exact = False,
     as_json: AsJson = False,
 ) -> None:
     """Memory, time and disk of a run; whether it fits, and what to change if not.
@@ -46,8 +55,16 @@ def plan(
     from luthier.recipes.planned import make_plan
 
     planned = make_plan(config, flags, device=Device.parse(device) if device else None)
+    walked = None
+    if exact:
+        from luthier.recipes.planned_exact import walk
+
+        walked = walk(planned)
     if as_json:
-        render.dump(planned.plan.to_dict())
+        more = {} if walked is None else {"exact": walked.to_dict()}
+        render.dump({**planned.plan.to_dict(), **more})
     else:
         render_plan.show(planned.plan, planned.resolved.settings)
+        if walked is not None:
+            render_plan.exact(walked, planned.plan)
     raise typer.Exit(2 if planned.plan.verdict == "no" else 0)

@@ -6,6 +6,7 @@ from luthier.cli.render import cell, line
 from luthier.config.settings import Settings
 from luthier.planner.plan import Plan
 from luthier.planner.refuse import as_flags
+from luthier.recipes.dry_run import ExactPlan
 from luthier.units import format_bytes, format_count, format_duration
 
 BAR = 40
@@ -46,6 +47,20 @@ def show(plan: Plan, settings: Settings) -> None:
         _changes(plan)
 
 
+def exact(walked: ExactPlan, plan: Plan) -> None:
+    """What the dry run counted, beside the closed form."""
+    off = plan.allocated_bytes / max(1, walked.peak_bytes) - 1
+    line("")
+    line(f"exact   {format_bytes(walked.peak_bytes)} of tensors at the peak, in {walked.peak_where}; "
+         f"the closed form says {format_bytes(plan.allocated_bytes)}, {off:+.1%}")  # fmt: skip
+    for part, size in walked.parts.items():
+        if size:
+            line(f"  {part:<13}{format_bytes(size):>9}")
+    line(f"        one step of the training code without memory, in {walked.seconds:.1f} s")
+    for note in walked.notes:
+        _wrapped("note", note)
+
+
 def _memory(plan: Plan) -> None:
     left = plan.margin_bytes
     rest = f"{format_bytes(left)} left" if left >= 0 else f"{format_bytes(-left)} too much"
@@ -65,7 +80,9 @@ def _rest(plan: Plan) -> None:
     line(f"        by {plan.time_source}")
     line(f"work    {plan.steps:,} steps, {format_count(plan.tokens)} tokens; at most "
          f"{plan.work.tokens:,} tokens at once, {plan.work.targets:,} of them with loss")  # fmt: skip
-    line(f"host    {format_bytes(plan.host_bytes)} of {format_bytes(plan.device.host_memory_bytes)}")
+    line(
+        f"host    {format_bytes(plan.host_bytes)} of {format_bytes(plan.device.host_memory_bytes)}"
+    )
     free = format_bytes(plan.device.disk_free_bytes)
     line(f"disk    {format_bytes(plan.disk_bytes)} for checkpoints and result, {free} free")
 

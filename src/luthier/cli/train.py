@@ -40,9 +40,8 @@ def train(
 
     from luthier.cli import render
     from luthier.config.continued import load_or_continue
-    from luthier.recipes.preflight import preflight
-
     from luthier.planner.refuse import IGNORE
+    from luthier.recipes.preflight import preflight
 
     if ignore_plan:
         os.environ[IGNORE] = "1"  # also for the processes that train on several devices

@@ -16,6 +16,7 @@ from luthier.data.types import Example
 from luthier.planner.activations import Work
 
 ASSUMED_ROWS = 1000
+MOST_CANDIDATES = 16
 MOST_STEPS = 300
 """Steps whose cut is looked at for the largest; what later epochs draw differs little."""
 
@@ -159,21 +160,24 @@ class DataShape:
         total = int(among.sum())
         tokens = int(among[0]) if cut.max_sequences == 1 else min(total, budget)
         targets = max(1, round(tokens * self.targets_share))
-        return Cuts(Work(tokens, targets, self.longest, tokens, -(-total // tokens)), 1.0)
+        work = Work(tokens, targets, self.longest, tokens, -(-total // tokens))
+        return Cuts((work,), 1.0)
 
 
 class Cuts(NamedTuple):
     """What cutting the steps of an epoch showed.
 
     Args:
-        largest: The largest micro-batch, with the most micro-batches that a step has.
+        largest: Micro-batches of which none has both more tokens and more targets than another:
+            one of them has the peak.
         shared: Tokens computed per token of the samples; 1 where they share nothing.
-        samples: Of each micro-batch of the step with the largest; empty without examples.
+        samples: Of the micro-batches of the step that each of `largest` is in, that one first;
+            empty without examples.
     """
 
-    largest: Work
+    largest: tuple[Work, ...]
     shared: float
-    samples: tuple[tuple[int, ...], ...] = ()
+    samples: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
 
 def _length(example: Example) -> int:
@@ -188,6 +192,15 @@ def _targets(example: Example) -> int:
     return sum(int(np.count_nonzero(sequence.weights[1:])) for sequence in example.sequences)
 
 
+class _Piece(NamedTuple):
+    """A micro-batch: its size, and the step it is in."""
+
+    tokens: int
+    targets: int
+    samples: tuple[int, ...]
+    step: tuple[tuple[int, ...], ...]
+
+
 def _cut_largest(examples: Sequence[Example], cut: Cut) -> Cuts:
     planner = StepPlanner(
         examples,
@@ -197,20 +210,35 @@ def _cut_largest(examples: Sequence[Example], cut: Cut) -> Cuts:
         share=cut.share,
         max_sequences=cut.max_sequences,
     )
-    largest, most, computed, plain = Work(0, 0, 0, 0), 1, 0, 0
-    samples: tuple[tuple[int, ...], ...] = ()
+    found: list[_Piece] = []
+    plain = 0
     for step in range(1, min(planner.steps_per_epoch, MOST_STEPS) + 1):
-        pieces = planner.micro_batches(step, ranks=cut.devices)
-        most = max(most, len(pieces))
+        pieces = tuple(map(tuple, planner.micro_batches(step, ranks=cut.devices)))
         for piece in pieces:
             among = [examples[index] for index in piece]
-            tokens = tree_tokens(among, share=cut.share)
-            computed += tokens
             plain += sum(_length(example) for example in among)
-            if tokens > largest.tokens:
-                largest = _work(among, cut.share)
-                samples = tuple(map(tuple, pieces))
-    return Cuts(largest._replace(micro_batches=most), computed / max(1, plain), samples)
+            tokens = tree_tokens(among, share=cut.share)
+            found.append(_Piece(tokens, sum(map(_targets, among)), piece, pieces))
+    most = max(len(piece.step) for piece in found)
+    front = _front(found)
+    works = tuple(
+        _work([examples[index] for index in piece.samples], cut.share)._replace(micro_batches=most)
+        for piece in front
+    )
+    steps = tuple(
+        (piece.samples, *(other for other in piece.step if other != piece.samples))
+        for piece in front
+    )
+    return Cuts(works, sum(piece.tokens for piece in found) / max(1, plain), steps)
+
+
+def _front(pieces: list[_Piece]) -> list[_Piece]:
+    """Those that no other has both more tokens and more targets than, most tokens first."""
+    front: list[_Piece] = []
+    for piece in sorted(pieces, key=lambda piece: (-piece.tokens, -piece.targets)):
+        if not front or piece.targets > front[-1].targets:
+            front.append(piece)
+    return front[:MOST_CANDIDATES]
 
 
 def _work(examples: Sequence[Example], share: bool) -> Work:

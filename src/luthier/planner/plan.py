@@ -42,7 +42,7 @@ class Plan:
         margin_bytes: Device memory that is left; below 0 where it does not fit.
         chosen: Values that were left open, each with its reason.
         changes: What would make it fit, the smallest first; empty where it does.
-        work: The largest micro-batch.
+        work: The micro-batch with the peak.
         cut: How samples become micro-batches.
         flops_per_token: Operations of a training step per token.
         notes: What was assumed, and what is not known well.
@@ -183,8 +183,10 @@ def _plan(
         None if packable else 1,
         settings.devices,
     )
-    work, shared = data.largest(cut)
-    peak = replace(chooser, learned=learned).peak(work, recompute=recompute)
+    works, shared, _ = data.largest(cut)
+    final = replace(chooser, learned=learned)
+    peaks = [(final.peak(work, recompute=recompute), work) for work in works]
+    peak, work = max(peaks, key=lambda pair: pair[0].total)
     steps, epochs = _steps(settings, chosen, data, cut)
     flops = shared * _operations(settings, shape, how, data, epochs, recompute)
     middle = flops / rate.flops / device.count

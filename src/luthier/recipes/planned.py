@@ -72,7 +72,9 @@ def make_plan(
         architecture = _from_gallery(settings.model)
     data, notes = None, []
     if settings.dataset != (NO_DATA,):
-        from luthier.recipes.plan_data import lengths_of  # the libraries that read data are not light
+        from luthier.recipes.plan_data import (
+            lengths_of,
+        )  # the libraries that read data are not light
 
         data, notes = lengths_of(settings, source, architecture)
     device = device or this_machine(settings.devices)
