@@ -83,7 +83,7 @@ def commands_page() -> str:
     for name in COMMANDS:
         command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
         inner = getattr(command, "commands", None)
-        lines += _command(f"luthier {name}", command, settings=name == "train")
+        lines += _command(f"luthier {name}", command, settings=name in {"plan", "train"})
         for below, one in (inner or {}).items():
             lines += _command(f"luthier {name} {below}", one, depth=3)
     return GENERATED + "\n".join(lines) + "\n"

@@ -70,7 +70,8 @@ def make_plan(
         architecture: Mapping[str, Any] = source.config
     else:
         architecture = _from_gallery(settings.model)
-    data, notes = None, []
+    data: DataShape | None = None
+    notes: list[str] = []
     if settings.dataset != (NO_DATA,):
         from luthier.recipes.plan_data import (
             lengths_of,

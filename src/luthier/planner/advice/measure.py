@@ -72,7 +72,8 @@ def measure_rows(
 
 
 def _share(samples: Sequence[Sample], holds: Any) -> float:
-    return sum(map(holds, samples)) / max(1, len(samples))
+    count = sum(1 for sample in samples if holds(sample))
+    return count / max(1, len(samples))
 
 
 def _has_tools(sample: Sample) -> bool:
