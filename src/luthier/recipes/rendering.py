@@ -1,13 +1,18 @@
 """How a model's dialogues become text: the tokenizer, template and arguments of its training."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from luthier.data.formats.messages import read_messages
+from luthier.data.formats.tools import UnusableRowError
 from luthier.data.render import Renderer
 from luthier.data.template import choose_template
 from luthier.data.tokenizer import Tokenizer
+from luthier.data.types import Message
+from luthier.errors import FormatError
 from luthier.models.source import ModelSource
 
 UNLIMITED = 2**24
@@ -62,3 +67,19 @@ def recorded_rendering(source: ModelSource) -> dict[str, Any]:
             body: dict[str, Any] = json.loads(path.read_text("utf-8"))
             return body
     return {}
+
+
+def read_dialogue(messages: Sequence[Any]) -> list[Message]:
+    """Messages as a client sends them: objects with a role and a content.
+
+    Raises:
+        FormatError: With the number of the message and what is wrong with it.
+    """
+    try:
+        return read_messages(list(messages))
+    except UnusableRowError as error:
+        raise FormatError(
+            f"messages cannot be read: {error}",
+            why="each message has a role and a content",
+            fix='[{"role": "user", "content": "..."}]',
+        ) from error

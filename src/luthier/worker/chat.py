@@ -17,13 +17,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from luthier.data.formats.messages import read_messages
-from luthier.data.formats.tools import UnusableRowError
-from luthier.errors import ChatBusyError, FormatError, LuthierError, RunBusyError
+from luthier.data.types import Message
+from luthier.errors import ChatBusyError, LuthierError, RunBusyError
 from luthier.inference.completion import Wanted, complete
 from luthier.inference.generate import PrefixCache
 from luthier.models.source import resolve_source
 from luthier.recipes.opening import Opened, open_model, quantisation_of, training_of
+from luthier.recipes.rendering import read_dialogue
 from luthier.runs import device_lease
 from luthier.worker.lines import Lines
 
@@ -140,17 +140,10 @@ def _prompt(opened: Opened, request: Request) -> list[int]:
         ids = [int(one) for one in tokenizer.encode(request["prompt"], parse_special=True)]
         bos = tokenizer.bos_id
         return ids if ids[:1] == [bos] or bos is None else [bos, *ids]
-    try:
-        messages = read_messages(list(request["messages"]))
-    except UnusableRowError as error:
-        raise FormatError(
-            f"messages cannot be read: {error}",
-            why="each message has a role and a content",
-            fix='[{"role": "user", "content": "..."}]',
-        ) from error
+    messages = read_dialogue(request["messages"])
     system = opened.system_prompt
     if system and messages and messages[0].role != "system":
-        messages = [*read_messages([{"role": "system", "content": system}]), *messages]
+        messages = [Message("system", system), *messages]
     return [int(one) for one in opened.renderer.prompt(messages, request.get("tools") or ())]
 
 

@@ -17,21 +17,11 @@ def preview(request: Request) -> dict[str, Any]:
 
 def render(request: Request) -> dict[str, Any]:
     """The prompt that `messages` (and `tools`) make for `model`: its text, tokens and pieces."""
-    from luthier.data.formats.messages import read_messages
-    from luthier.data.formats.tools import UnusableRowError
-    from luthier.errors import FormatError
     from luthier.models.source import resolve_source
-    from luthier.recipes.rendering import open_rendering
+    from luthier.recipes.rendering import open_rendering, read_dialogue
 
     opened = open_rendering(resolve_source(request["model"]))
-    try:
-        messages = read_messages(list(request["messages"]))
-    except UnusableRowError as error:
-        raise FormatError(
-            f"messages cannot be read: {error}",
-            why="each message has a role and a content",
-            fix='[{"role": "user", "content": "..."}]',
-        ) from error
+    messages = read_dialogue(request["messages"])
     ids = [int(one) for one in opened.renderer.prompt(messages, request.get("tools") or ())]
     pieces = [opened.tokenizer.decode([one]) for one in ids]
     return {
