@@ -113,3 +113,42 @@ def test_estimate_says_whose_tokens_it_counts(rows, model, capsys):
     assert "1 rows cannot be used" in out
     code, out, _ = run(capsys, "data", "estimate", rows, "--model", "gemma-2-2b-it")
     assert "and more where the two tokenizers differ" in out
+
+
+def test_check_lists_what_is_wrong_and_exits_2(rows, model, capsys):
+    code, out, err = run(capsys, "data", "check", rows, "--model", model)
+    assert (code, err) == (2, "")
+    assert "2 rows read = 1 used + 1 not usable, for sft" in out
+    assert "error role-unknown" in out
+    assert "line 2" in out
+
+
+def test_check_as_json_is_the_report(rows, model, capsys):
+    code, out, _ = run(capsys, "data", "check", rows, "--model", model, "--json")
+    report = json.loads(out)
+    assert code == 2
+    assert report["rows"] == report["used"] + report["bad"]["count"] == 2
+    assert {"512", "1024", "2048", "4096"} <= set(report["cuts"])
+    assert [found["severity"] for found in report["findings"]] == sorted(
+        (found["severity"] for found in report["findings"]), key=["error", "warning", "note"].index
+    )
+
+
+def test_check_finds_the_objective_by_itself(tmp_path, model, capsys):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "2+2?", "chosen": "It is 4.", "rejected": "It is 5."}\n')
+    code, out, _ = run(capsys, "data", "check", str(path), "--model", model)
+    assert code == 0
+    assert "1 rows read = 1 used + 0 not usable, for dpo" in out
+    code, out, _ = run(capsys, "data", "check", str(path), "--model", model, "--objective", "sft")
+    assert code == 2
+    assert "error objective-mismatch" in out
+
+
+def test_fix_writes_a_new_file(rows, tmp_path, capsys):
+    code, out, err = run(capsys, "data", "fix", rows, "--output", str(tmp_path / "new.jsonl"))
+    assert (code, err) == (0, "")
+    assert "2 of 2 rows" in out
+    code, _, err = run(capsys, "data", "fix", rows, "--output", rows)
+    assert code == 2
+    assert "exists already" in err

@@ -7,6 +7,9 @@ import typer
 from luthier.cli.options import AsJson
 
 RowNumber = Annotated[int, typer.Option("--row", help="Line of the row in the file, from 1.")]
+Output = Annotated[
+    str, typer.Option("--output", help="File to write; nothing is overwritten.", show_default=False)
+]
 Files = Annotated[list[str], typer.Argument(help="Data files.", show_default=False)]
 Html = Annotated[
     str | None, typer.Option("--html", help="Write a page to this file.", show_default=False)
@@ -25,6 +28,7 @@ def register(app: typer.Typer, asked: str | None) -> None:
         from luthier.cli.flags import with_settings
 
         data.command("check")(with_settings(check))
+        data.command("fix")(with_settings(fix))
         data.command("show")(with_settings(show))
         data.command("estimate")(with_settings(estimate))
     data.command("formats")(formats)
@@ -46,6 +50,23 @@ def check(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
     render_doctor.report(report.to_dict(), as_json=as_json)
     if report.errors:
         raise typer.Exit(2)
+
+
+def fix(flags: dict[str, Any], file: File, output: Output, as_json: AsJson = False) -> None:
+    """Write the file again with the safe fixes applied, beside a list of what was done.
+
+    The original is never touched.  `--columns` and `--encoding` say how it is read.
+    """
+    from luthier.cli import render_doctor
+    from luthier.config import read
+    from luthier.data import doctor
+
+    settings = read.load({"dataset": file, "model": "starter"}, flags).settings
+    with render_doctor.Counting("rows") as progress:
+        report = doctor.fix(
+            file, output, columns=settings.columns, encoding=settings.encoding, progress=progress
+        )
+    render_doctor.fixed(report.to_dict(), as_json=as_json)
 
 
 def estimate(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:

@@ -69,6 +69,7 @@ TAKE_SETTINGS = {
     ("data", "check"): frozenset[str](),
     ("data", "estimate"): frozenset[str](),
     ("data", "show"): frozenset({"row", "html"}),
+    ("data", "fix"): frozenset({"output"}),
 }
 """Commands whose flags are settings, with the options of their own that take a value."""
 

@@ -68,11 +68,25 @@ def report(found: Mapping[str, Any], *, as_json: bool) -> None:
         line(text) if "\x1b" not in text else sys.stdout.write(text + "\n")
 
 
+def fixed(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """What `luthier data fix` did."""
+    if as_json:
+        dump(found)
+        return
+    line(f"{found['output']}: {found['written']:,} of {found['rows']:,} rows")
+    for code, count in found["done"].items():
+        line(f"  {count:>7,}  {code}")
+    line(f"{found['changes']} has a line for each" if found["done"] else "nothing had to be done")
+
+
 def _summary(found: Mapping[str, Any]) -> Iterator[str]:
     for file in found["files"]:
         formats = ", ".join(f"{name} {count:,}" for name, count in file["formats"].items())
         encoding = "" if file["encoding"] == "utf-8" else f", read as {file['encoding']}"
         yield f"{file['path']}: {file['rows']:,} rows ({formats or 'no known format'}{encoding})"
+        if file["looked_with"]:
+            columns = ", ".join(f"{ours}: {theirs}" for ours, theirs in file["looked_with"].items())
+            yield f"    looked at as if read with columns: {{{columns}}}; a run needs it said"
     bad = found["bad"]["count"]
     yield f"{found['rows']:,} rows read = {found['used']:,} used + {bad:,} not usable, for {found['objective']}"
     for reason, count in list(found["bad"]["reasons"].items())[:5]:

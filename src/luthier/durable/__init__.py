@@ -14,6 +14,7 @@ from luthier.durable.files import (
     make_folders,
     remove_folder,
     write_atomic,
+    write_stream,
 )
 from luthier.durable.folder import (
     FORMAT,
@@ -50,4 +51,5 @@ __all__ = [
     "using",
     "verify_folder",
     "write_atomic",
+    "write_stream",
 ]

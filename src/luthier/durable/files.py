@@ -33,10 +33,22 @@ def write_atomic(path: Path, data: bytes | str, *, exclusive: bool = False) -> N
         RunError: Any other failure of the file system.
     """
     content = data.encode() if isinstance(data, str) else data
+    _write_whole(path, [content], exclusive=exclusive, size=len(content))
+
+
+def write_stream(path: Path, pieces: Iterable[Chunk], *, exclusive: bool = False) -> None:
+    """`write_atomic` of a file too large for memory: what the iterator gives, one behind the other.
+
+    An error of the iterator leaves nothing behind.
+    """
+    _write_whole(path, pieces, exclusive=exclusive, size=0)
+
+
+def _write_whole(path: Path, pieces: Iterable[Chunk], *, exclusive: bool, size: int) -> None:
     files, temporary = file_system(), beside(path, "part")
-    with explained(path, len(content)):
+    with explained(path, size):
         try:
-            write_file(files, temporary, [content])
+            write_file(files, temporary, pieces)
             if exclusive:
                 files.link(temporary, path)
                 files.unlink(temporary)

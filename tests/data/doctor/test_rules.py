@@ -27,29 +27,35 @@ def written(folder, name, case, rows):
     return str(path)
 
 
-def examine(folder, tokenizer, case: Case, rows):
-    options = {"objective": "sft", "seq_length": 4096, "truncation": "prompt_start", **case.options}
-    template, _ = choose_template(
-        tokenizer,
-        setting=case.template,
-        gallery_template=None,
-        now=datetime(2026, 1, 1, tzinfo=UTC),
-        kwargs={},
-    )
-    renderer = Renderer(
-        tokenizer,
-        template,
-        objective=options["objective"],
-        seq_length=options["seq_length"],
-        truncation=options["truncation"],
-    )
-    held_out = [] if case.held_out is None else [written(folder, "held", case, case.held_out)]
+def chat_template(tokenizer, setting=None):
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return choose_template(tokenizer, setting=setting, gallery_template=None, now=now, kwargs={})[0]
+
+
+def examine_files(files, tokenizer, *, template=None, context=None, held_out=(), **options):
+    """The report on files; without a tokenizer nothing is rendered."""
+    options = {"objective": "sft", "seq_length": 4096, "truncation": "prompt_start", **options}
+    renderer = None
+    if tokenizer is not None:
+        chosen = chat_template(tokenizer, template)
+        renderer = Renderer(tokenizer, chosen, **options)
     return check(
-        [written(folder, "rows", case, rows)],
+        files,
         renderer=renderer,
         objective=options["objective"],
-        context=options.get("context"),
+        context=context,
         held_out=held_out,
+    )
+
+
+def examine(folder, tokenizer, case: Case, rows):
+    held_out = [] if case.held_out is None else [written(folder, "held", case, case.held_out)]
+    return examine_files(
+        [written(folder, "rows", case, rows)],
+        tokenizer,
+        template=case.template,
+        held_out=held_out,
+        **case.options,
     )
 
 

@@ -21,6 +21,9 @@ from luthier.data.render import Renderer
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Sample, Text
 from luthier.errors import NoRowsError, TemplateError
 
+RENDERED_ALL, RENDERED_EVERY = 100_000, 10
+"""Rows that all are rendered; behind them every tenth is, which the report says."""
+
 HEAD = 1000
 """Rows from which the objective is told, where none is given."""
 
@@ -40,7 +43,8 @@ def check(
 ) -> Report:
     """Look at every row of the files.
 
-    Memory does not grow with the text: about 100 bytes a row, and samples of fixed size.
+    Memory does not grow with the text: tens of bytes a row, and samples of fixed size.  All rows
+    are read and looked at; beyond 100,000, every tenth is rendered to count its tokens.
 
     Args:
         files: Data sets, as `luthier.data.read.expand` takes them.
@@ -92,8 +96,12 @@ class _Checkup:
     def __init__(self, facts: Facts, reading: Reading, hidden_size: int | None) -> None:
         self.facts, self.reading = facts, reading
         self.rules: list[Rule] = [rule(facts) for rule in RULES]
+        self.rows, self.problems, self.pairs = (
+            [rule for rule in self.rules if rule.sees == kind]
+            for kind in ("rows", "problems", "pairs")
+        )
         self.bad = BadRows()
-        self.used = self.read = 0
+        self.used = self.read = self.rendered = 0
         self.whole = uncut(facts.renderer) if facts.renderer else None
         self.measure = Measure(seq_length=facts.seq_length, hidden_size=hidden_size)
 
@@ -104,16 +112,24 @@ class _Checkup:
                 self.bad.add(row.problem)
             else:
                 self.used += 1
-            for rule in self.rules:
+            for rule in self.rows:
                 rule.row(row)
+            if row.problem is not None:
+                for rule in self.problems:
+                    rule.row(row)
+            if isinstance(row.sample, Preference):
+                for rule in self.pairs:
+                    rule.row(row)
         for problem in self.reading.problems:
             for rule in self.rules:
                 rule.file(problem)
         objective = cast(Objective, self.facts.objective)
-        step, _ = per_device_batch_default(objective, num_samples=max(1, self.used))
+        step, _ = per_device_batch_default(objective, num_samples=max(1, len(self.measure)))
         sampled = {name: count for rule in self.rules for name, count in rule.sampled().items()}
         figures = self.measure.report(samples_per_step=step)
-        if figures and figures["sharing_rows"] < self.used:
+        if self.read > RENDERED_ALL and self.whole is not None:
+            sampled["tokens"] = self.rendered
+        if figures and figures["sharing_rows"] < len(self.measure):
             sampled["sharing"] = figures["sharing_rows"]
         return Report(
             tuple(self.reading.files),
@@ -140,10 +156,19 @@ class _Checkup:
         row = CheckedRow(index, read.origin, fields, read.format, unused=read.unused)
         if isinstance(read.sample, BadRow):
             row.problem = read.sample
+            row.sample = read.inside
+            if read.inside is not None:
+                self._look_inside(row, read.inside)
         else:
             row.sample = read.sample
             self._render(row, read.sample)
         return row
+
+    def _look_inside(self, row: CheckedRow, sample: Sample) -> None:
+        """Tokens of a row of no known format, as the columns suggested would make it."""
+        problem = row.problem
+        self._render(row, sample)
+        row.problem = problem
 
     def _render(self, row: CheckedRow, sample: Sample) -> None:
         """Tokens of the row, and what a run with these settings makes of it."""
@@ -152,6 +177,9 @@ class _Checkup:
             return
         if self.whole is None or self.facts.renderer is None:
             return
+        if row.index >= RENDERED_ALL and row.index % RENDERED_EVERY:
+            return
+        self.rendered += 1
         try:
             made = self.whole.render(sample)
             if not isinstance(made, BadRow):

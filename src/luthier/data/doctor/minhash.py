@@ -36,7 +36,7 @@ def signature(text: str) -> NDArray[np.uint32] | None:
     for place, power in enumerate(_POWERS):
         pieces += points[place : place + count] * power
     pieces ^= pieces >> np.uint64(29)
-    mixed = np.unique(pieces)[None, :] * _FACTORS[:, None] + _OFFSETS[:, None]
+    mixed = pieces[None, :] * _FACTORS[:, None] + _OFFSETS[:, None]
     least: NDArray[np.uint32] = (mixed >> np.uint64(32)).min(axis=1).astype(np.uint32)
     return least
 
@@ -74,7 +74,7 @@ def _compare(
         if later in best:
             continue
         earlier = group[:place][:_GROUP]
-        shares = (table[earlier] == table[later]).mean(axis=1)
-        top = int(shares.argmax())
-        if shares[top] >= least:
-            best[later] = (float(shares[top]), int(earlier[top]))
+        same = (table[earlier] == table[later]).sum(axis=1)
+        top = int(same.argmax())
+        if same[top] >= least * HASHES:
+            best[later] = (int(same[top]) / HASHES, int(earlier[top]))

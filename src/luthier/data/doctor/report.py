@@ -81,6 +81,7 @@ class Report:
                 "rows": one.rows,
                 "formats": dict(one.formats),
                 "encoding": one.encoding,
+                "looked_with": dict(one.looked_with),
             }
             for one in self.files
         ]

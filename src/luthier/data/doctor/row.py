@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from luthier.data.content import strings
+from luthier.data.doctor.keys import exact_key
 from luthier.data.types import (
     BadRow,
     Conversation,
@@ -105,6 +106,12 @@ class CheckedRow:
             yield message.content
             if message.reasoning:
                 yield message.reasoning
+
+    @cached_property
+    def key(self) -> int:
+        """64 bits of what makes a row the same in training; only for rows with a sample."""
+        assert self.sample is not None
+        return exact_key(self.sample)
 
     @cached_property
     def plain_ascii(self) -> bool:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,10 @@ class Facts:
     held_out: tuple[NDArray[np.uint64], NDArray[np.uint64]] | None = None
 
 
+Sees = Literal["rows", "problems", "pairs"]
+"""Which rows a rule is shown: all, those that cannot be used, or pairs."""
+
+
 class Rule:
     """One thing to look for.  Subclasses give the six texts and `look`, or `row` and `finish`.
 
@@ -62,6 +66,7 @@ class Rule:
     why: ClassVar[str]
     example: ClassVar[Any]
     fix: ClassVar[str]
+    sees: ClassVar[Sees] = "rows"
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -135,6 +140,7 @@ class BadRowRule(Rule):
     """A rule about rows that reading or rendering refuses under this rule's code."""
 
     severity = "error"
+    sees = "problems"
 
     def look(self, row: CheckedRow) -> str | None:
         """The reason that training would give."""

@@ -6,14 +6,16 @@ Reading is training's own: `read_rows`, `RowReader`, `with_form`.
 import codecs
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from luthier.data.doctor.rule import FileProblem
 from luthier.data.formats import RowReader
 from luthier.data.formats.parse import unknown_format
-from luthier.data.formats.suggest import check_cells
+from luthier.data.formats.suggest import check_cells, suggest_columns
 from luthier.data.formats.text import with_form
 from luthier.data.opening import encoding_error, guess_encoding, open_bytes
 from luthier.data.read import ending, read_rows
@@ -37,13 +39,17 @@ Progress = Callable[[int, int | None], None]
 
 
 class Read(NamedTuple):
-    """A row as it was read, before anything is rendered."""
+    """A row as it was read, before anything is rendered.
+
+    `inside` is the sample that a row of no known format would be with the columns suggested.
+    """
 
     origin: Origin
     row: Row | None
     sample: Sample | BadRow
     format: str | None
     unused: Sequence[str]
+    inside: Sample | None = None
 
 
 @dataclass
@@ -54,6 +60,7 @@ class FileCount:
     rows: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     encoding: str = ""
+    looked_with: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reading:
@@ -105,6 +112,7 @@ class Reading:
     def _file(self, path: Path, count: FileCount) -> Iterator[Read]:
         encoding = self._readable(path)
         count.encoding = encoding or "utf-8"
+        inside = self._inside(path, encoding, count)
         head: list[Row] = []
         form: Form | None = None
         unknown = 0
@@ -123,10 +131,26 @@ class Reading:
                 read = read._replace(sample=sample, format=f"text ({sample.form})")
             if isinstance(read.sample, BadRow):
                 unknown += read.format is None
+                read = _looked_into(read, inside)
             elif read.format:
                 count.formats[read.format] += 1
             yield read
         self._judge(path, count, head, unknown)
+
+    def _inside(self, path: Path, encoding: str | None, count: FileCount) -> RowReader | None:
+        """A reader with the columns that would make a file load of which no row has a format."""
+        if self._columns:
+            return None
+        head = [
+            row
+            for row in islice(read_rows_quietly(path, encoding), HEAD_ROWS)
+            if isinstance(row, Row)
+        ]
+        if not head or any(self._one(row).format is not None for row in head):
+            return None
+        _, columns = suggest_columns(head)
+        count.looked_with = columns
+        return RowReader(columns) if columns else None
 
     def _one(self, row: Row) -> Read:
         try:
@@ -181,6 +205,23 @@ class Reading:
             if isinstance(made, Text):
                 counts[form_of(made.text)] += 1
         return usual_form(counts)
+
+
+def read_rows_quietly(path: Path, encoding: str | None) -> Iterator[Row | BadRow]:
+    """The rows up to where the file cannot be read; that place is told elsewhere."""
+    with suppress(EncodingError, MalformedFileError, LimitError, NoRowsError):
+        yield from read_rows(path, encoding=encoding)
+
+
+def _looked_into(read: Read, reader: RowReader | None) -> Read:
+    """The row with the sample it would be, for the rules that look at turns and texts."""
+    if reader is None or read.row is None or read.format is not None:
+        return read
+    try:
+        made = reader.read(read.row)
+    except FormatError:  # two formats with the columns suggested: nothing is guessed
+        return read
+    return read if isinstance(made.sample, BadRow) else read._replace(inside=made.sample)
 
 
 def _is_utf8(path: Path) -> bool:

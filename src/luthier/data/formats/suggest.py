@@ -70,20 +70,30 @@ def suggest(rows: Sequence[Row]) -> tuple[str, str]:
     for names, why, fix in _BENCHMARKS:
         if names <= fields.keys():
             return why, fix
+    why, columns = suggest_columns(rows)
+    return why, _pasted(columns) if columns else ""
+
+
+def suggest_columns(rows: Sequence[Row]) -> tuple[str, dict[str, str]]:
+    """What rows without a known format look like, and `columns` that would make them load; both
+    empty where nothing comes to mind."""
+    fields = rows[0].fields
+    if any(names <= fields.keys() for names, _, _ in _BENCHMARKS):
+        return "", {}
     for name, value in fields.items():
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             if columns := _turns(rows[:_LOOK], name):
-                return f"{name!r} looks like the turns of a chat", _pasted(columns)
+                return f"{name!r} looks like the turns of a chat", columns
             if columns := _nested(fields, name):
-                return f"the answer is inside {name!r}", _pasted(columns)
+                return f"the answer is inside {name!r}", columns
     asks = next((n for n in _ASKS if isinstance(fields.get(n), str)), None)
     answers = next((n for n in _ANSWERS if isinstance(fields.get(n), str) and n != asks), None)
     if asks and answers:
         return (
             f"{asks!r} and {answers!r} look like a question and its answer",
-            _pasted({"prompt": asks, "completion": answers}),
+            {"prompt": asks, "completion": answers},
         )
-    return "", ""
+    return "", {}
 
 
 def _pasted(columns: Mapping[str, str]) -> str:

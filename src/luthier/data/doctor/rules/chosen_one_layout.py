@@ -7,15 +7,16 @@ from luthier.data.doctor.row import CheckedRow
 from luthier.data.doctor.rule import Facts, Rule
 from luthier.data.types import Preference
 
-_LETTERS, _SHARE, _GAP, _FEWEST, _KINDS = 6, 0.5, 0.4, 20, 10_000
+_LETTERS, _SHARE, _GAP, _FEWEST, _KINDS = 4, 0.5, 0.4, 20, 10_000
 
 
 class ChosenOneLayout(Rule):
-    """More than half of the chosen answers begin with the same six characters, and the rejected
+    """More than half of the chosen answers begin with the same four characters, and the rejected
     ones do not."""
 
     code = "chosen-one-layout"
     severity = "warning"
+    sees = "pairs"
     title = "chosen answers that begin alike"
     why = "the first tokens alone tell the sides apart, so nothing behind them has to be learned"
     example = {"prompt": "Why?", "chosen": "Answer: because it is so.", "rejected": "It is so."}

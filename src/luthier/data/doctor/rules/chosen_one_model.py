@@ -24,6 +24,7 @@ class ChosenOneModel(Rule):
 
     code = "chosen-one-model"
     severity = "warning"
+    sees = "pairs"
     title = "one model is nearly always the chosen side"
     why = (
         "its style tells the sides apart more easily than quality does, so style is what is learned"

@@ -9,7 +9,7 @@ from luthier.data.formats.detect import FIELD_NAMES
 from luthier.data.formats.messages import visible
 
 _LOOKALIKES = str.maketrans("асеорхуіѕԁһјӏοανυρτικ", "aceopxyisdhjloavuptik")
-_TURN_KEYS = ("role", "content", "from", "value", "tool_calls", "weight")
+_TURN_KEYS = ("role", "content", "from", "value", "tool_calls", "weight", "function")
 
 
 class ColumnsLookAlike(Rule):

@@ -1,7 +1,6 @@
 """Rows that say exactly the same as an earlier row."""
 
 from luthier.data.doctor.finding import Finding
-from luthier.data.doctor.keys import exact_key
 from luthier.data.doctor.places import Hashes
 from luthier.data.doctor.row import CheckedRow
 from luthier.data.doctor.rule import Facts, Rule
@@ -24,7 +23,7 @@ class DuplicateRows(Rule):
     def row(self, row: CheckedRow) -> None:
         """Keep eight bytes of the row."""
         if row.sample is not None:
-            self._hashes.add(exact_key(row.sample), row.index)
+            self._hashes.add(row.key, row.index)
 
     def finish(self, rows: int) -> Finding | None:
         """Every row that repeats one."""

@@ -30,4 +30,6 @@ class EncodingNotUtf8(Rule):
             return None
         name = self._error.fix.removeprefix("--encoding ")
         fix = f"luthier data fix FILE --output NEW writes it as UTF-8; or {self._error.fix}"
-        return self.finding(f"{self.count:,} files", fix=fix, params={"encoding": name})
+        return self.finding(
+            f"{self.count:,} file{'s' * (self.count > 1)}", fix=fix, params={"encoding": name}
+        )

@@ -29,4 +29,6 @@ class FileUnreadable(Rule):
         if self._error is None:
             return None
         fix = self._error.fix or self.fix
-        return self.finding(f"{self.count:,} files", why=self._error.why or self.why, fix=fix)
+        return self.finding(
+            f"{self.count:,} file{'s' * (self.count > 1)}", why=self._error.why or self.why, fix=fix
+        )

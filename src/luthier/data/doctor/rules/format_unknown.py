@@ -1,5 +1,7 @@
 """Rows that are in no known format."""
 
+import re
+
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.rule import BadRowRule, FileProblem
 from luthier.errors import LuthierError
@@ -28,4 +30,12 @@ class FormatUnknown(BadRowRule):
         detail = f"{self.count:,} of {rows:,} rows"
         if self._error is None:
             return self.finding(detail)
-        return self.finding(detail, why=self._error.why, fix=self._error.fix)
+        return self.finding(detail, why=self._error.why, fix=_with_flag(self._error.fix))
+
+
+def _with_flag(fix: str) -> str:
+    """Columns for a YAML file also as the flag that can be pasted."""
+    found = re.fullmatch(r"columns: \{([\w., :-]+)\}", fix)
+    if found is None:
+        return fix
+    return f"--columns {found[1].replace(': ', '=').replace(', ', ',')}; or in a file: {fix}"

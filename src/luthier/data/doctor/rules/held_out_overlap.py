@@ -1,7 +1,7 @@
 """Rows that are also among the held-out rows."""
 
 from luthier.data.doctor.finding import Finding
-from luthier.data.doctor.keys import exact_key, loose_key
+from luthier.data.doctor.keys import loose_key
 from luthier.data.doctor.places import Hashes
 from luthier.data.doctor.row import CheckedRow
 from luthier.data.doctor.rule import Facts, Rule
@@ -24,7 +24,7 @@ class HeldOutOverlap(Rule):
     def row(self, row: CheckedRow) -> None:
         """Keep sixteen bytes of the row, if there is anything to compare with."""
         if row.sample is not None and self.facts.held_out is not None:
-            self._exact.add(exact_key(row.sample), row.index)
+            self._exact.add(row.key, row.index)
             self._loose.add(loose_key(row.sample), row.index)
 
     def finish(self, rows: int) -> Finding | None:

@@ -18,6 +18,7 @@ class LengthBias(Rule):
 
     code = "length-bias"
     severity = "warning"
+    sees = "pairs"
     title = "length bias of chosen over rejected"
     why = "DPO sums log-probabilities over tokens, so length is the first thing it learns to prefer"
     example = {"prompt": "Why?", "chosen": "A long answer with many reasons ...", "rejected": "So."}

@@ -6,18 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.doctor.finding import Finding
-from luthier.data.doctor.keys import exact_key
 from luthier.data.doctor.minhash import signature, similar_pairs
 from luthier.data.doctor.row import CheckedRow
 from luthier.data.doctor.rule import Facts, Rule
 
-MOST_ROWS = 200_000
+MOST_ROWS = 100_000
 SIMILAR = 0.8
 
 
 class NearDuplicates(Rule):
     """Rows that share 80 % of their pieces of five characters with an earlier one (estimated by
-    MinHash), without being the same; the first 200,000 rows are compared."""
+    MinHash), without being the same; the first 100,000 rows are compared."""
 
     code = "near-duplicates"
     severity = "warning"
@@ -42,7 +41,7 @@ class NearDuplicates(Rule):
         self._seen += 1
         if len(self._rows) < MOST_ROWS and (made := signature(row.text)) is not None:
             self._signatures.append(made)
-            self._keys.append(exact_key(row.sample))
+            self._keys.append(row.key)
             self._rows.append(row.index)
 
     def sampled(self) -> dict[str, int]:

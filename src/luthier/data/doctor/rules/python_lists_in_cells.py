@@ -28,4 +28,4 @@ class PythonListsInCells(Rule):
         """One finding for all such files."""
         if self._error is None:
             return None
-        return self.finding(f"{self.count:,} files", fix=self._error.fix)
+        return self.finding(f"{self.count:,} file{'s' * (self.count > 1)}", fix=self._error.fix)

@@ -9,6 +9,7 @@ class RowUnusable(Rule):
 
     code = "row-unusable"
     severity = "error"
+    sees = "problems"
     title = "rows that cannot be used"
     why = "a run drops up to 1 % of such rows, and stops above that"
     example = {"messages": [{"role": "user", "content": 4}, {"role": "assistant", "content": "4"}]}
