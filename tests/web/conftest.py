@@ -100,7 +100,7 @@ class Visit:
             route.abort()
 
     def _hear(self, message: Any) -> None:
-        if message.type == "error" and "status of 401" not in message.text:
+        if message.type == "error" and "status of 4" not in message.text:
             self.problems.append(f"{message.text} {message.location.get('url', '')}")
 
     def login(self) -> "Visit":

@@ -99,7 +99,7 @@ function Advice({ advice, set }) {
       <div class="muted">${reason.text ?? reason.code}</div>${reason.source?.title && html`<div class="small muted" lang="en">${reason.source.title}</div>`}</li>`)}</ul></section>`;
 }
 
-const advisable = (settings) => Object.fromEntries(Object.entries(settings ?? {}).filter(([name]) => !["model", "dataset", "method", "objective", "output_dir"].includes(name)));
+const advisable = (settings) => Object.fromEntries(Object.entries(settings ?? {}).filter(([name]) => !["model", "dataset", "output_dir"].includes(name)));
 
 function Commands({ commands }) {
   const [form, setForm] = useState("cli");

@@ -51,7 +51,7 @@ export default function Job({ route }) {
     </div>
     <nav class="tabs" aria-label=${t("job.tabs")}>${TABS.map((one) => html`<a key=${one} href=${link("job", id, one)} aria-current=${one === tab ? "page" : undefined}>${t(`job.tab.${one}`)}</a>`)}</nav>
     <${ErrorNote} error=${metrics.error} />
-    ${tab === "charts" && html`<${Charts} metrics=${metrics.data} steps=${steps} predicted=${detail.data.plan?.peak_bytes} state=${job.state} />`}
+    ${tab === "charts" && html`<${Charts} metrics=${metrics.data} steps=${steps} predicted=${detail.data.plan?.predicted?.peak_bytes ?? detail.data.plan?.peak_bytes} state=${job.state} />`}
     ${tab === "checkpoints" && html`<${Checkpoints} path=${path} turn=${detail.data} base=${job.base} />`}
     ${tab === "samples" && html`<${Samples} samples=${metrics.data?.samples} />`}
     ${tab === "logs" && html`<${Log} path=${path} live=${LIVE.includes(job.state)} />`}

@@ -59,6 +59,7 @@ export default function NewJob({ route }) {
     const { [name]: _, ...others } = form.more;
     change({ more: value === undefined ? others : { ...others, [name]: value } });
   };
+  const take = ({ method = form.method, objective = form.objective, ...more }) => change({ method, objective, more: { ...form.more, ...more } });
   const submit = async (event) => {
     event.preventDefault();
     setBusy(true);
@@ -102,7 +103,7 @@ export default function NewJob({ route }) {
         <div class="row"><${Button} type="submit" kind="main-action" icon="play" disabled=${busy || !form.data}>${t("new.start")}</${Button}>
           ${!form.data && html`<span class="small muted">${t("new.choose.data")}</span>`}</div>
       </div>
-      <${Live} form=${form} settings=${settingsOf(form)} set=${(more) => change({ more: { ...form.more, ...more } })} />
+      <${Live} form=${form} settings=${settingsOf(form)} set=${take} />
     </form>`;
 }
 
