@@ -1,10 +1,15 @@
 """Words of the page: the same in every language, each used, none missing."""
 
+import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+from luthier.config.settings import Settings
+from luthier.data.doctor import rules
 
 WEB = Path(__file__).parents[2] / "src" / "luthier" / "web"
 LANGUAGES = ("en", "zh", "id", "vi")
@@ -78,3 +83,21 @@ def test_vietnamese_and_chinese_are_written_in_their_own_letters():
         sum(bool(re.search(r"[à-ỹđ]", text, re.IGNORECASE)) for text in catalogue("vi").values())
         > 250
     )
+
+
+def test_every_setting_is_explained_as_it_explains_itself():
+    told = {
+        name: " ".join(field.description.split()) for name, field in Settings.model_fields.items()
+    }
+    assert {key[5:]: text for key, text in ENGLISH.items() if key.startswith("help.")} == told
+
+
+def test_every_rule_of_the_doctor_has_its_title():
+    titles = {
+        rule.code: rule.title
+        for module in pkgutil.iter_modules(rules.__path__)
+        for rule in vars(importlib.import_module(f"{rules.__name__}.{module.name}")).values()
+        if isinstance(getattr(rule, "code", None), str) and hasattr(rule, "title")
+    }
+    assert len(titles) > 40
+    assert {key[8:]: text for key, text in ENGLISH.items() if key.startswith("finding.")} == titles

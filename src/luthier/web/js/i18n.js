@@ -79,10 +79,13 @@ export function count(value) {
   return new Intl.NumberFormat(code, { notation: "compact", maximumSignificantDigits: 3 }).format(value);
 }
 
+/** A length of context as the field writes it: 8K is 8,192. */
+export const context = (tokens) => (tokens && tokens % 1024 === 0 ? `${number(tokens / 1024)}K` : count(tokens));
+
 /** Parameters as the field writes them, in every language: 7.6B. */
 export function parameters(value) {
   if (!value) return "–";
-  const [unit, name] = value >= 1e9 ? [1e9, "B"] : value >= 1e6 ? [1e6, "M"] : [1e3, "K"];
+  const [unit, name] = value >= 9.995e8 ? [1e9, "B"] : value >= 1e6 ? [1e6, "M"] : [1e3, "K"];
   return `${number(value / unit, { maximumSignificantDigits: 3 })}${name}`;
 }
 

@@ -95,8 +95,8 @@ function Head({ job, detail, live }) {
   const facts = [
     ["job.loss", figure(progress.loss)], ["job.best", detail.best ? t("job.best.at", { value: figure(detail.best.metrics?.loss), step: detail.best.step }) : "–"],
     ["job.speed", progress.tokens_per_s ? t("job.per_second", { count: number(progress.tokens_per_s, { maximumFractionDigits: 0 }) }) : "–"],
-    ["job.elapsed", duration(elapsed(job))], ["job.devices", (job.devices ?? []).join(", ") || "–"], ["job.created", moment(job.created_at)],
-  ];
+    ["job.elapsed", duration(elapsed(job))], job.devices?.length && ["job.devices", job.devices.join(", ")], ["job.created", moment(job.created_at)],
+  ].filter(Boolean);
   return html`<section class="card stack" aria-label=${t("job.overview")}>
     <${Progress} state=${job.state} progress=${job.progress} />
     <dl class="facts">${facts.map(([key, value]) => html`<div key=${key}><dt>${t(key)}</dt><dd>${value}</dd></div>`)}</dl>

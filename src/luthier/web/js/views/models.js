@@ -1,7 +1,7 @@
 // The gallery: what can be tuned, and what fits this machine.
 import { html, useState } from "../lib.js";
 import { useData } from "../api.js";
-import { count, parameters, t } from "../i18n.js";
+import { context, parameters, t } from "../i18n.js";
 import { link, replace } from "../route.js";
 import { Empty, ErrorNote, Loading, MarkBadge, PageHead } from "../parts/basic.js";
 
@@ -17,7 +17,7 @@ export default function Models({ route }) {
   };
   const models = data?.models ?? [];
   const families = [...new Set(models.map((model) => model.family))].sort();
-  const shown = models.filter((model) => matches(model, filter));
+  const shown = models.filter((model) => matches(model, filter)).sort((one, other) => Number(other.local) - Number(one.local));
   return html`<${PageHead} title=${t("models.title")} lead=${t("models.lead")} />
     <${ErrorNote} error=${error} />
     <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
@@ -43,7 +43,7 @@ const Card = ({ model }) =>
   html`<article class="card stack model-card">
     <div class="stack tight">
       <h2><a href=${link("model", model.name)}>${model.name}</a></h2>
-      <div class="small muted">${[model.title, t("models.parameters", { size: parameters(model.parameters) }), model.context && t("models.context", { size: count(model.context) }), model.licence].filter(Boolean).join(" · ")}</div>
+      <div class="small muted">${[model.title, t("models.parameters", { size: parameters(model.parameters) }), model.context && t("models.context", { size: context(model.context) }), model.licence].filter(Boolean).join(" · ")}</div>
     </div>
     <div class="row">
       ${model.local && html`<span class="badge info">${t("models.local")}</span>`}
