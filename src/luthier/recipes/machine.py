@@ -13,6 +13,9 @@ import psutil
 import torch
 
 from luthier.kernels.cpu import bf16_matmul_is_fast
+from luthier.planner.history import machine_file
+from luthier.recipes.choices import this_machine
+from luthier.recipes.speed import time_products
 from luthier.runs import home
 from luthier.units import format_bytes
 
@@ -52,6 +55,7 @@ def examine() -> dict[str, Any]:
         "memory": _memory(),
         "disk": _disk(),
         "devices": _devices(),
+        "speed": _speed(),
         "libraries": {name: _version(name) for name in CORE},
         "extras": {
             extra: "installed" if _present(module) else f'pip install "luthier[{extra}]"'
@@ -88,6 +92,12 @@ def _processor() -> dict[str, Any]:
         if bf16_matmul_is_fast()
         else "no; torch_dtype: auto is float32 on this processor",
     }
+
+
+def _speed() -> str:
+    """Timed anew, and kept: `luthier plan` tells the time of a run by it."""
+    name, flops = time_products(this_machine())
+    return f"{flops / 1e9:,.0f} GFLOP/s in {name} products; {machine_file()} keeps it"
 
 
 def _memory() -> dict[str, str]:

@@ -1,0 +1,38 @@
+"""How fast this machine multiplies, timed once and kept for the planner."""
+
+import time
+
+import torch
+
+from luthier.kernels.cpu import matmul_dtype
+from luthier.planner.history import keep_rate
+from luthier.recipes.choices import Machine, choose_dtype
+
+TIMED_S = 0.3
+_SIZES = {"cpu": 512, "cuda": 4096}
+
+
+def time_products(machine: Machine) -> tuple[str, float]:
+    """The dtype of training on a machine, and operations per second of square products in it.
+
+    Kept in `machine.json`, where `luthier plan` finds it.
+    """
+    name, _ = choose_dtype("auto", machine)
+    dtype = matmul_dtype(getattr(torch, name), machine.device)
+    size = _SIZES[machine.device.type]
+    left, right = (torch.rand(size, size, device=machine.device).to(dtype) for _ in range(2))
+    _products(left, right, 2)  # threads and kernels are awake
+    fastest, ends = float("inf"), time.perf_counter() + TIMED_S
+    while (started := time.perf_counter()) < ends:
+        _products(left, right, 1)
+        fastest = min(fastest, time.perf_counter() - started)  # others may use the machine too
+    flops = 2 * size**3 / fastest
+    keep_rate(machine.name, name, flops)
+    return name, flops
+
+
+def _products(left: torch.Tensor, right: torch.Tensor, count: int) -> None:
+    for _ in range(count):
+        left @ right
+    if left.is_cuda:
+        torch.cuda.synchronize()
