@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import jinja2
 import pytest
@@ -186,3 +187,8 @@ def test_parameter_counts_are_the_published_ones(shared):
 def test_the_gallery_loads_no_torch():
     code = "import sys, luthier.gallery as g; g.all_models(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_page_counts_what_is_there():
+    page = (Path(__file__).parents[2] / "docs" / "gallery.md").read_text("utf-8")
+    assert f"knows {len(all_models())} models of {len(all_families())} families" in page

@@ -80,6 +80,7 @@ def test_a_merge_that_would_lose_the_adapter_is_refused(finished, tmp_path):
     path = adapter / "adapter_model.safetensors"
     faint = {name: w * (1e-4 if "lora_B" in name else 1) for name, w in load_file(path).items()}
     save_file(faint, path, metadata={"format": "pt"})
+    (adapter / "manifest.json").unlink()  # changed on purpose
     with pytest.raises(AdapterError, match="of what the adapter does") as caught:
         export_merged(str(adapter), tmp_path / "merged", torch_dtype="bfloat16")
     assert "--torch-dtype float32" in caught.value.fix

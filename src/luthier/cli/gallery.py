@@ -86,11 +86,11 @@ def show(name: Name, as_json: AsJson = False) -> None:
         if entries:
             render.line(title)
         for entry in entries:
-            source = entry.pop("source")
-            text = entry.get("text") or ", ".join(
-                f"{key} {render.cell(value)}" for key, value in entry.items() if value
+            text = entry.get("text") or (
+                f"{entry['setting']} {render.cell(entry['value'])}, for "
+                f"{' or '.join(entry['methods'])} with {' or '.join(entry['objectives'])}"
             )
-            render.line(f"  - {text}" + (f"  [{source}]" if source else ""))
+            render.line(f"  - {text}  [{entry['source']}]")
 
 
 def _find(name: str) -> "GalleryModel":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import AdapterError
+from luthier.errors import AdapterError, UnsafeWeightsError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_RANK = 65_536
@@ -93,3 +93,22 @@ def _bad_patterns(config: Mapping[str, Any]) -> list[str]:
             if not usable or not number or not 0 < value < MAX_RANK:
                 bad.append(f"{field} has the entry {key[:60]!r}: {value!r}")
     return bad
+
+
+def check_weights_there(folder: Path) -> Path:
+    """The weights of an adapter's folder, which are there as safetensors.
+
+    Raises:
+        UnsafeWeightsError: They are there only as a pickle.
+        AdapterError: They are not there.
+    """
+    path = folder / WEIGHTS
+    if path.is_file():
+        return path
+    if (folder / "adapter_model.bin").is_file():
+        raise UnsafeWeightsError(
+            f"{folder} has its weights only as adapter_model.bin",
+            why="pickled files can run code when they are opened",
+            fix="save the adapter again with safetensors: model.save_pretrained(..., safe_serialization=True)",
+        )
+    raise refused(folder, f"{WEIGHTS} is missing")

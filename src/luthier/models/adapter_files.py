@@ -15,12 +15,18 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from luthier.errors import AdapterError, NonFiniteError, UnsafeWeightsError
-from luthier.models.adapter_config import CONFIG, WEIGHTS, read_adapter_config, refused
+from luthier.errors import AdapterError, NonFiniteError
+from luthier.models.adapter_config import (
+    CONFIG,
+    WEIGHTS,
+    check_weights_there,
+    read_adapter_config,
+    refused,
+)
 from luthier.models.adapters import PREFIX, Adapters, LoraShared
 from luthier.models.quantise import QuantisedLinear
 from luthier.models.targets import linear_layers
-from luthier.models.weights import TensorSpec, read_header
+from luthier.models.weights import TensorSpec, check_hashes, read_header
 
 
 def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:
@@ -102,16 +108,9 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None 
         UnsafeWeightsError: The weights are pickled.
     """
     config = read_adapter_config(folder)
-    path = folder / WEIGHTS
-    if not path.is_file():
-        if (folder / "adapter_model.bin").is_file():
-            raise UnsafeWeightsError(
-                f"{folder} has its weights only as adapter_model.bin",
-                why="pickled files can run code when they are opened",
-                fix="save the adapter again with safetensors: model.save_pretrained(..., safe_serialization=True)",
-            )
-        raise refused(folder, f"{WEIGHTS} is missing")
+    path = check_weights_there(folder)
     specs = read_header(path)
+    check_hashes([path], folder)
     pairs, whole = _sort_tensors(folder, specs, config)
     plans = _plan_layers(model, folder, specs, pairs, config)
     modules = _plan_modules(model, folder, specs, whole)

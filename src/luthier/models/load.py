@@ -24,7 +24,7 @@ from luthier.kernels.attention import ATTENTION
 from luthier.models.build import build, generation_config, make_config
 from luthier.models.check import ignored_code, read_config
 from luthier.models.quantise import Quantisation, QuantisedLinear
-from luthier.models.weights import TensorSpec, find_weights
+from luthier.models.weights import TensorSpec, check_hashes, find_weights
 from luthier.units import format_bytes
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -109,6 +109,7 @@ def _from_files(
     folder: Path, config: PretrainedConfig, target: Target, report: list[str]
 ) -> PreTrainedModel:
     files = find_weights(folder)
+    check_hashes(files, folder)
     specs = {name: spec for tensors in files.values() for name, spec in tensors.items()}
     if odd := sorted(name for name, spec in specs.items() if _is_packed(spec)):
         raise QuantisationError(

@@ -24,8 +24,9 @@ from luthier.gallery.download import Progress
 from luthier.gallery.local import LocalModel, find_local
 from luthier.models import at_hand
 from luthier.models.adapter_config import CONFIG as ADAPTER_CONFIG
-from luthier.models.adapter_config import read_adapter_config
+from luthier.models.adapter_config import WEIGHTS, check_weights_there, read_adapter_config
 from luthier.models.check import read_config
+from luthier.models.weights import refuse_second_merge
 from luthier.runs import RunDirectory
 
 MAX_HOPS = 8  # run on adapter on run ...
@@ -210,6 +211,7 @@ def _on_base(path: Path, named: str, *, hops: int, fetch: Fetch) -> ModelSource:
             why="one adapter is applied to a base, not two",
             fix="merge the first: luthier export RUN --to merged",
         )
+    refuse_second_merge(check_weights_there(path), base.base)
     tokenizer = path if at_hand.has_tokenizer(path) else base.tokenizer
     return ModelSource(base.name, base.base, path, tokenizer, base.family, base.config)
 
@@ -219,6 +221,7 @@ def _run(text: str, run: RunDirectory, *, hops: int, fetch: Fetch) -> ModelSourc
     result = run.result
     if (result / ADAPTER_CONFIG).is_file():
         trained_from = _resolve(_model_of(run), None, hops=hops + 1, fetch=fetch)
+        refuse_second_merge(result / WEIGHTS, trained_from.base)
         tokenizer = result if at_hand.has_tokenizer(result) else trained_from.tokenizer
         return ModelSource(
             trained_from.name,

@@ -8,12 +8,19 @@ Source: https://github.com/huggingface/safetensors, section Format.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import DamagedWeightsError, ModelError, UnsafeWeightsError
+from luthier.durable import MANIFEST, hash_file, read_manifest
+from luthier.errors import (
+    AdapterError,
+    CheckpointError,
+    DamagedWeightsError,
+    ModelError,
+    UnsafeWeightsError,
+)
 from luthier.units import format_bytes
 
 MAX_HEADER_BYTES = 100 * 2**20
@@ -87,6 +94,81 @@ def find_weights(folder: Path) -> dict[Path, dict[str, TensorSpec]]:
         _inside(single, folder)
         return {single: read_header(single)}
     raise _no_weights(folder)
+
+
+def check_hashes(files: Iterable[Path], folder: Path) -> None:
+    """Check weights against the manifest of a folder that luthier wrote; without one there is nothing to check.
+
+    Raises:
+        DamagedWeightsError: A file is not as it was written, or the manifest itself is not.
+    """
+    record = manifest_of(folder)
+    if record is None:
+        return
+    for path in files:
+        entry = record["files"].get(path.name)
+        if entry is None or entry["bytes"] != path.stat().st_size:
+            found = f"has {path.stat().st_size:,} bytes" if entry else "is not named"
+            raise _changed(path, f"it {found} in the manifest of its folder")
+        if hash_file(path) != entry["sha256"]:
+            raise _changed(path, "it does not have the checksum it was written with")
+
+
+def manifest_of(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder that luthier wrote; None for any other folder.
+
+    Raises:
+        DamagedWeightsError: It is ours, and damaged, edited, or of a newer luthier.
+    """
+    path = folder / MANIFEST
+    if not path.is_file() or path.stat().st_size > MAX_INDEX_BYTES:
+        return None
+    try:
+        body = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        body = None  # half of ours, or a file of that name by another tool
+    if not isinstance(body, dict) or not {"format", "kind", "files", "sha256"} <= body.keys():
+        return None
+    try:
+        return read_manifest(folder)
+    except CheckpointError as error:
+        raise DamagedWeightsError(error.what, why=error.why, fix=_FETCH_AGAIN) from error
+
+
+MERGED = "merged_adapters"
+"""In the record of a merged model's manifest: SHA-256 of each adapter's weights that is in it."""
+
+
+def merged_adapters(base: Path) -> list[str]:
+    """The adapters that were merged into a model by luthier; empty for any other."""
+    body = manifest_of(base)
+    return list(body["record"].get(MERGED, ())) if body else []
+
+
+def refuse_second_merge(adapter: Path, base: Path) -> None:
+    """Refuse an adapter on a model that it was merged into already.
+
+    Args:
+        adapter: Its safetensors file.
+
+    Raises:
+        AdapterError: It would work at double strength.
+    """
+    there = merged_adapters(base)
+    if there and adapter.is_file() and hash_file(adapter) in there:
+        raise AdapterError(
+            f"the adapter {adapter.parent} is already merged into {base}",
+            why="put on it again, it would work at double strength",
+            fix=f"use the merged model alone: --model '{base}'; or write the original base into adapter_config.json",
+        )
+
+
+def _changed(path: Path, why: str) -> DamagedWeightsError:
+    return DamagedWeightsError(
+        f"{path} was changed after it was saved",
+        why=why,
+        fix=f"fetch or export it again; if it was changed on purpose: rm '{path.parent / MANIFEST}'",
+    )
 
 
 def _indexed(folder: Path, index: Path) -> dict[Path, dict[str, TensorSpec]]:

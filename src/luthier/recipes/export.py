@@ -25,7 +25,7 @@ from luthier.config.read import load_saved
 from luthier.config.settings import Settings
 from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import Example
-from luthier.durable import DurableFolder
+from luthier.durable import DurableFolder, hash_file
 from luthier.errors import AdapterError, DataError, NonFiniteError
 from luthier.models.adapter_config import CONFIG, WEIGHTS, read_adapter_config
 from luthier.models.adapter_files import load_adapter
@@ -33,6 +33,7 @@ from luthier.models.build import generation_mode
 from luthier.models.load import load_base
 from luthier.models.save import save_model
 from luthier.models.source import ModelSource, resolve_source
+from luthier.models.weights import MERGED, merged_adapters
 from luthier.recipes.card import Kind, card
 from luthier.recipes.choices import DTYPES, choose_dtype, this_machine
 from luthier.recipes.inputs import context_length, load_rows, make_renderer
@@ -131,7 +132,8 @@ def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Expo
         "precision": dtype_name,
         "merged against base and adapter": f"{share:.2g} of the adapter's effect, on {measured_on}",
     }
-    with DurableFolder(output, kind="model", needed_bytes=size + 2**24) as new:
+    record = {MERGED: [*merged_adapters(source.base), hash_file(source.adapter / WEIGHTS)]}
+    with DurableFolder(output, kind="model", record=record, needed_bytes=size + 2**24) as new:
         save_model(model, new.path, config=source.config)
         _write_beside(new, source, "merged", notes)
     return Exported(
