@@ -12,6 +12,7 @@ import resource
 import sys
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,9 +22,13 @@ import torch
 from tests.tiny import tiny_config, tiny_tokenizer
 
 from luthier.config import read
+from luthier.config.settings import Settings
 from luthier.engine import optim
+from luthier.planner.data_shape import DataShape
+from luthier.planner.device import Device
+from luthier.planner.plan import Plan, plan
 from luthier.recipes import train as training
-from luthier.recipes.dry_run import BatchShape
+from luthier.recipes.dry_run import BatchShape, worst_step
 from luthier.recipes.steps import Cutter, EvalSource, StepSource
 
 WORDS = [
@@ -92,9 +97,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.marks: list[tuple[int, str]] = [(0, "loading")]
-        self.steps: list[list[dict[str, Any]]] = []
+        self.steps: list[list[BatchShape]] = []
         self.evaluation: list[dict[str, Any]] = []
         self.pairs: list[dict[str, Any]] = []
+        self.inputs: Any = None
 
     def mark(self, phase: str) -> None:
         """From now on."""
@@ -127,14 +133,21 @@ class Watch:
 
         def shaped(source: Cutter, *args: Any) -> Any:
             step = real(source, *args)
-            shapes = [asdict(BatchShape.of(batch.packed)) for batch in step.batches]
+            shapes = [BatchShape.of(batch.packed) for batch in step.batches]
             self.steps.append(shapes) if isinstance(source, StepSource) else None
             if isinstance(source, EvalSource) and not isinstance(source, StepSource):
-                self.evaluation = shapes
+                self.evaluation = [asdict(shape) for shape in shapes]
             return step
 
         Cutter._step = shaped  # type: ignore[method-assign]
         self._watch_pairs()
+        read_data = training.prepare.read_data
+
+        def read(*args: Any) -> Any:
+            self.inputs = read_data(*args)
+            return self.inputs
+
+        training.prepare.read_data = read
 
     def _watch_pairs(self) -> None:
         from luthier.recipes import reference
@@ -148,30 +161,32 @@ class Watch:
 
         reference.pack = packed
 
-    def phase_at(self, moment: int) -> str:
-        """The phase at a moment in nanoseconds."""
-        return [phase for start, phase in self.marks if start <= moment][-1]
-
 
 def peaks(profile: Any, watch: Watch) -> tuple[int, str, dict[str, int]]:
     """Most bytes held, where, and in each phase, from the allocator's events."""
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    events.sort(key=lambda event: event.start_ns())
-    held, most, where = 0, 0, ""
-    by_phase: dict[str, int] = {}
-    for event in events:
-        held += event.nbytes()
-        if held > most:
-            most, where = held, watch.phase_at(event.start_ns())
-        phase = watch.phase_at(event.start_ns()) if held > 0.5 * most else ""
-        by_phase[phase] = max(held, by_phase.get(phase, 0))
-    by_phase.pop("", None)
-    return most, where, by_phase
+    events = [
+        (event.start_ns(), event.nbytes())
+        for event in profile.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    ]
+    starts = [start for start, _ in watch.marks]
+    held, by_phase = 0, dict.fromkeys((phase for _, phase in watch.marks), 0)
+    for moment, size in sorted(events, key=lambda event: event[0]):
+        held += size
+        phase = watch.marks[bisect_right(starts, moment) - 1][1]
+        by_phase[phase] = max(held, by_phase[phase])
+    where = max(by_phase, key=lambda phase: by_phase[phase])
+    return by_phase[where], where, by_phase
 
 
-def longest(shapes: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The step with the largest micro-batch: tokens first, then targets."""
-    return max(shapes, key=lambda step: max((s["nodes"][-1][1], sum(s["targets"])) for s in step))
+def closed_form(settings: dict[str, Any], config: dict[str, Any], inputs: Any) -> Plan:
+    """The instant plan of the same run, from its rendered rows."""
+    return plan(
+        Settings.model_validate(settings, context={"given": set()}),
+        config,
+        DataShape.of(inputs.train, inputs.held_out),
+        Device.parse("cpu 24GB"),
+    )
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
@@ -199,16 +214,19 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         resolved = json.loads((here / "run" / "settings.json").read_text())["settings"]
         config = json.loads((model / "config.json").read_text())
     most, where, by_phase = peaks(profile, watch)
+    closed = closed_form(resolved, config, watch.inputs)
     pair = max(watch.pairs, key=lambda s: s["nodes"][-1][1], default=None)
     return {
         "measured_bytes": most,
         "measured_where": where,
         "measured_phases": by_phase,
+        "closed_bytes": closed.allocated_bytes,
+        "closed_where": closed.peak_where,
         "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "seconds": seconds,
         "settings": resolved,
         "config": config,
-        "batches": longest(watch.steps),
+        "batches": [asdict(shape) for shape in worst_step(watch.steps)],
         "evaluation": watch.evaluation,
         "reference": pair,
         "micro_batches": sum(map(len, watch.steps)),

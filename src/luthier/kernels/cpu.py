@@ -9,6 +9,8 @@ from functools import cache
 
 import torch
 
+from luthier.kernels.planned import device_kind
+
 
 @cache
 def bf16_matmul_is_fast() -> bool:
@@ -26,7 +28,7 @@ def matmul_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
     float32 for bfloat16 and float16 on a CPU that would emulate them, else `dtype` itself.
     """
-    if device.type != "cpu" or dtype not in (torch.bfloat16, torch.float16):
+    if device_kind(device) != "cpu" or dtype not in (torch.bfloat16, torch.float16):
         return dtype
     if dtype == torch.bfloat16 and bf16_matmul_is_fast():
         return dtype
@@ -39,7 +41,7 @@ def wide_mm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     CUDA multiplies 16-bit tensors into a float32 result directly; a CPU casts the result.
     """
     if left.dtype in (torch.bfloat16, torch.float16):
-        if left.is_cuda:
+        if device_kind(left.device) == "cuda":
             return torch.mm(left, right, out_dtype=torch.float32)
         return (left @ right).float()
     return left @ right

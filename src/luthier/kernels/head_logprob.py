@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from luthier.kernels.cpu import matmul_dtype, wide_mm
+from luthier.kernels.planned import device_kind
 
 LOGITS_BYTES = 64 * 2**20  # of one chunk, in float32; 256 MiB on CUDA, where launches cost more
 LOGITS_BYTES_CUDA = 256 * 2**20
@@ -85,7 +86,7 @@ def default_chunk_rows(hidden_SD: Tensor, vocabulary: int, *, capped: bool) -> i
 
     Fewer rows would read the whole weight for little work.  A soft cap needs a second buffer.
     """
-    budget = LOGITS_BYTES_CUDA if hidden_SD.is_cuda else LOGITS_BYTES
+    budget = LOGITS_BYTES_CUDA if device_kind(hidden_SD.device) == "cuda" else LOGITS_BYTES
     width = 8 if hidden_SD.dtype == torch.float64 else 4
     return max(128, budget // (vocabulary * width * (2 if capped else 1)))
 

@@ -4,11 +4,12 @@ For the dry run of a plan, under `FakeTensorMode`: the same modules, dtypes and 
 and the same temporaries come and go, in the order in which a file's tensors are read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from luthier.models import load
@@ -18,20 +19,37 @@ from luthier.models.quantise import Quantisation
 _STORED = {"float16": torch.float16, "float32": torch.float32}
 
 
+class Disk(Protocol):
+    """Who counts what is read."""
+
+    def file(self, size: int) -> AbstractContextManager[None]:
+        """Within, a file of so many bytes is mapped into memory."""
+        ...
+
+    def part(self, *, quantised: bool) -> AbstractContextManager[None]:
+        """Within, a tensor that is made is a part of that file; one that will be quantised is
+        copied to the device first, where that is another."""
+        ...
+
+    def scratch(self, size: int) -> None:
+        """So many bytes are taken and given back at once."""
+        ...
+
+
 def dry_load(
     fields: Mapping[str, Any],
     *,
     dtype: torch.dtype,
     quantisation: Quantisation | None,
     from_scratch: bool,
-    mapped: Callable[[], AbstractContextManager[None]],
+    disk: Disk,
 ) -> PreTrainedModel:
     """The model of a `config.json`, as `load_base` would give it.
 
     Args:
         fields: Content of the file.
         from_scratch: Whether the weights are made, not read.
-        mapped: Within it, tensors that are made are files mapped into memory.
+        disk: Told of the file that is read.
 
     Raises:
         ModelError: And its kinds, as `load_base`.
@@ -44,7 +62,7 @@ def dry_load(
     else:
         model = build(config, storage=False)
         stored = _STORED.get(str(fields.get("torch_dtype", fields.get("dtype"))), torch.bfloat16)
-        _fill(model, load.Target(dtype, quantisation, torch.device("cpu")), stored, mapped)
+        _fill(model, load.Target(dtype, quantisation, torch.device("cpu")), stored, disk)
         model.tie_weights()
     if quantisation is not None:
         load.quantise_rest(model, quantisation, dtype)
@@ -57,13 +75,19 @@ def _fill(
     model: PreTrainedModel,
     target: load.Target,
     stored: torch.dtype,
-    mapped: Callable[[], AbstractContextManager[None]],
+    disk: Disk,
 ) -> None:
     tied = model.get_expanded_tied_weights_keys(all_submodels=True)
     wanted = {name: value for name, value in model.state_dict().items() if name not in tied}
     owners = {name for name, _ in load.quantisable(model)} if target.quantisation else set()
-    for name in load.reading_order(wanted):
-        kind = stored if wanted[name].is_floating_point() else wanted[name].dtype
-        with mapped():
-            value = torch.empty(wanted[name].shape, dtype=kind, device="cpu")
-        load.fill_one(model, name, value, target, owners, name)
+
+    def check(value: Tensor, name: str) -> None:
+        if value.is_floating_point():  # absolute values and three masks, as torch.isfinite has them
+            disk.scratch(value.numel() * (value.element_size() + 3))
+
+    kinds = {n: stored if v.is_floating_point() else v.dtype for n, v in wanted.items()}
+    with disk.file(sum(kinds[name].itemsize * value.numel() for name, value in wanted.items())):
+        for name in load.reading_order(sorted(wanted)):
+            with disk.part(quantised=name.removesuffix(".weight") in owners):
+                value = torch.empty(wanted[name].shape, dtype=kinds[name], device="cpu")
+            load.fill_one(model, name, value, target, owners, name, check=check)

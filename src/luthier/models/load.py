@@ -6,7 +6,7 @@ files are laid out otherwise than the model (experts in single files, stacked in
 by transformers, after the same checks of the same files.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -187,7 +187,7 @@ def _fill(model: PreTrainedModel, path: Path, names: Mapping[str, str], target: 
             fill_one(model, place_of[name], stored, target, owners, f"{name} of {path}")
 
 
-def reading_order(names: Mapping[str, object]) -> list[str]:
+def reading_order(names: Iterable[str]) -> list[str]:
     """Biases and the like first: a quantised layer takes its bias with it."""
     return sorted(names, key=lambda name: name.endswith(".weight"))
 
@@ -199,18 +199,21 @@ def fill_one(
     target: Target,
     quantised: Collection[str],
     name: str,
+    *,
+    check: Callable[[Tensor, str], None] | None = None,
 ) -> None:
     """Give a model one tensor of a file, cast, or quantised where its layer is among `quantised`."""
+    check = check or _check_finite
     owner, _, leaf = place.rpartition(".")
     if leaf == "weight" and owner in quantised and target.quantisation is not None:
-        _check_finite(stored, name)
+        check(stored, name)
         _replace(model, owner, stored.to(target.device), target.quantisation, target.dtype)
         return
     value = torch.empty(stored.shape, dtype=target.dtype, device=target.device)
     if not stored.is_floating_point():
         value = torch.empty_like(stored, device=target.device)
     value.copy_(stored)  # a copy of our own: the file may change while we run
-    _check_finite(value, name)
+    check(value, name)
     _put(model.get_submodule(owner), leaf, value)
 
 

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
@@ -99,6 +99,25 @@ class BatchShape:
             (start, stop, tuple((a, b) for a, b in path)) for start, stop, path in body["nodes"]
         )
         return cls(nodes, tuple(body["targets"]), tuple(body["leaves"]))
+
+
+def worst_step(steps: Iterable[Sequence[BatchShape]]) -> list[BatchShape]:
+    """One or two micro-batches whose step takes the most memory of all steps.
+
+    The first micro-batch of a step meets no gradients, the others do: the largest of each kind.
+    Largest is by tokens, then by targets.
+    """
+    first: list[BatchShape] = []
+    later: list[BatchShape] = []
+    for step in steps:
+        first = _larger(first, step[:1])
+        for shape in step[1:]:
+            later = _larger(later, [shape])
+    return first + later
+
+
+def _larger(kept: list[BatchShape], found: Sequence[BatchShape]) -> list[BatchShape]:
+    return max(kept, [*found], key=lambda of: [(b.num_tokens, sum(b.targets)) for b in of])
 
 
 @dataclass(frozen=True, slots=True)

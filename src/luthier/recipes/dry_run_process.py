@@ -4,6 +4,7 @@ Everything is the code of a real run, save where there is nothing to run on: wei
 `dry_load`, values read from tensors are 1, and files are not written.
 """
 
+import contextlib
 import json
 import sys
 import warnings
@@ -13,25 +14,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from luthier.config.settings import Settings
 from luthier.data.packing import Node, PackedBatch
-from luthier.engine.checkpoint import is_finite
 from luthier.engine.distribution import Ranks
 from luthier.engine.evaluate import evaluate
 from luthier.engine.loop import Step, train
 from luthier.engine.optim import Updater
 from luthier.errors import LuthierError
 from luthier.gallery import family_of
+from luthier.kernels.planned import planning_for_cuda
 from luthier.models.dry_load import dry_load
 from luthier.models.quantise import QuantisedLinear
-from luthier.models.save import published_state
+from luthier.models.save import SHARD_BYTES, published_state
 from luthier.models.source import ModelSource
 from luthier.objectives.terms import Terms
 from luthier.recipes.choices import DTYPES
 from luthier.recipes.dry_run import BatchShape
-from luthier.recipes.dry_run_targets import CpuTarget
+from luthier.recipes.dry_run_targets import CpuTarget, CudaTarget
 from luthier.recipes.dry_run_tracker import StorageTracker
 from luthier.recipes.objective import Objective, PairObjective, TokenObjective
 from luthier.recipes.plan import updater_options
@@ -55,12 +57,22 @@ def dry_run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Bytes by phase and part of the run that a request of `recipes.dry_run.exact` describes."""
     # The settings were checked when they were made; filled defaults are no contradictions.
     settings = Settings.model_validate(request["settings"], context={"given": set()})
-    tracker = StorageTracker(CpuTarget())
+    device = request["device"]
+    capability = tuple(device["capability"] or (8, 0))
+    cuda = device["kind"] == "cuda"
+    target = CudaTarget(capability) if cuda else CpuTarget()
+    tracker = StorageTracker(target)
+    tracker.hold(target.held_bytes, "workspace")
     torch.use_deterministic_algorithms(True)
     switches: Any = torch.utils.deterministic
     switches.fill_uninitialized_memory = False
     run = _DryRun(settings, request, tracker)
-    with FakeTensorMode(allow_non_fake_inputs=True), tracker, warnings.catch_warnings():
+    with contextlib.ExitStack() as stack:
+        if cuda:
+            stack.enter_context(planning_for_cuda(capability))
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(tracker)
+        stack.enter_context(warnings.catch_warnings())
         run.all()
     return {
         "parts": tracker.parts(),
@@ -98,10 +110,9 @@ class _DryRun:
         """The phases of a run, in their order."""
         trainee = self.load()
         self.score_reference(trainee)
-        self.evaluate(trainee)
-        updater = self.step(trainee)
-        self.evaluate(trainee)
-        self.save(trainee, updater)
+        self.step(trainee)
+        self.evaluate(trainee)  # the one before the first step holds less
+        self.save(trainee)
 
     def load(self) -> Trainee:
         settings, tracker = self.settings, self.tracker
@@ -111,7 +122,7 @@ class _DryRun:
             dtype=self.dtype,
             quantisation=quantisation_of(settings),
             from_scratch=settings.from_scratch,
-            mapped=tracker.ignoring,
+            disk=tracker,
         )
         source = ModelSource(
             settings.model, Path(), None, Path(), family_of(self.config), dict(self.config)
@@ -152,11 +163,13 @@ class _DryRun:
         step = self._step(self.evaluation)
         evaluate(self._objective(trainee, self.evaluation), lambda: step, shrink=_never)
 
-    def step(self, trainee: Trainee) -> Updater:
+    def step(self, trainee: Trainee) -> None:
+        """One optimiser step, through the loop of the training."""
         tracker = self.tracker
         learn = self._objective(trainee, self.batches)
         updater = _Updater(trainee.trained, **updater_options(self.settings, trainee))
         updater.tracker = tracker
+        updater.masters.parts = updater.masters.first_part  # type: ignore[method-assign]
 
         def objective(batch: MicroBatch) -> Terms:
             tracker.enter("step forward")
@@ -176,19 +189,22 @@ class _DryRun:
             on_step=lambda _: None,
             shrink=_never,
         )
-        return updater
 
-    def save(self, trainee: Trainee, updater: Updater) -> None:
-        """The checks before a checkpoint and a result are written; writing takes host memory only."""
+    def save(self, trainee: Trainee) -> None:
+        """The checks before a result is written; writing itself takes host memory only.
+
+        A checkpoint's own check needs no memory.  Of the others the largest tensor has the most.
+        """
         self.tracker.enter("saving")
-        for tensor in [*trainee.trained.values(), *updater.state_tensors().values()]:
-            is_finite(tensor)
         if trainee.adapters is not None:
-            for value in trainee.adapters.state().values():
-                torch.isfinite(value.float()).all()
+            largest = max(trainee.adapters.state().values(), key=Tensor.numel)
+            torch.isfinite(largest.float()).all()
             return
-        for value in published_state(trainee.model).values():
-            torch.isfinite(value).all()
+        state = published_state(trainee.model)
+        torch.isfinite(max(state.values(), key=Tensor.numel)).all()
+        written = sum(value.nbytes for value in state.values())
+        with self.tracker.file(min(written, SHARD_BYTES)):
+            pass  # read back, a file at a time
 
     def _objective(self, trainee: Trainee, shapes: Sequence[BatchShape]) -> Objective:
         if self.settings.objective != "dpo":

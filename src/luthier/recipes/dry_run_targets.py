@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from luthier.units import MIB
+
 Op = Any
 
 
@@ -75,8 +77,15 @@ _PYTHON_ON_CPU: dict[str, Callable[..., Any]] = {
 class CpuTarget:
     """The CPU of this machine, as `torch.profiler` records it."""
 
+    copies_files = False
+    held_bytes = 0
+
     def block_bytes(self, size: int) -> int:
         """As asked for."""
+        return size
+
+    def mapped_bytes(self, size: int) -> int:
+        """All of it: the profiler counts mapped files, although their pages can be given back."""
         return size
 
     def workspace(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
@@ -91,6 +100,65 @@ class CpuTarget:
     def expand(self, op: Op) -> Callable[..., Any] | None:
         """bitsandbytes' Python kernels, on fake tensors."""
         return _PYTHON_ON_CPU.get(op.name())
+
+
+class CudaTarget:
+    """A CUDA device that need not be here: `torch.cuda.max_memory_allocated`.
+
+    What the allocator leaves unused behind large blocks (up to 1 MiB each) is not counted.
+
+    Args:
+        capability: Compute capability.
+
+    Sources: torch 2.13, c10/cuda/CUDACachingAllocator (blocks of 512 bytes) and
+    aten/src/ATen/cuda/CublasHandlePool.cpp (workspace); FlashAttention 2, csrc/flash_attn/
+    flash_api.cpp, mha_varlen_bwd (float32 sums of the queries' gradient, grouped heads expanded).
+    """
+
+    copies_files = True
+
+    def __init__(self, capability: tuple[int, int]) -> None:
+        self.held_bytes = 32 * MIB if capability[0] >= 9 else 8 * MIB + 128 * 1024
+        """cuBLAS takes it at its first product and keeps it."""
+
+    def block_bytes(self, size: int) -> int:
+        """A multiple of 512."""
+        return -(-size // 512) * 512
+
+    def mapped_bytes(self, size: int) -> int:
+        """Files are mapped into the host's memory."""
+        return 0
+
+    def workspace(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+        """Scratch of the backward of attention."""
+        if op.name().startswith("torch_attn::_varlen_attn_backward"):
+            tensors = [a for a in args if isinstance(a, Tensor)]
+            return _flash_backward(tensors[1], tensors[2], sequences=len(tensors[6]) - 1)
+        return 0
+
+    def expand(self, op: Op) -> Callable[..., Any] | None:
+        """Operators whose CUDA form is Python over torch, or which fake CPU tensors lack."""
+        return _ON_CUDA.get(op.name())
+
+
+def _flash_backward(query: Tensor, key: Tensor, *, sequences: int) -> int:
+    """Query and key are (rows, heads, width)."""
+    rows, heads, width = query.shape
+    padded = rows + 128 * sequences
+    rounded = -(-width // 32) * 32
+    sums = 4 * heads * padded * (rounded + 1)
+    grouped = key.shape[1] != heads
+    return sums + (2 * len(key) * heads * width * key.itemsize if grouped else 0)
+
+
+def _mm_into(left: Tensor, right: Tensor, out_dtype: torch.dtype) -> Tensor:
+    return left.new_empty((left.shape[0], right.shape[1]), dtype=out_dtype)
+
+
+_ON_CUDA: dict[str, Callable[..., Any]] = {
+    "aten::mm.dtype": _mm_into,
+    "bitsandbytes::int8_vectorwise_dequant": _int8_vectorwise_dequant,
+}
 
 
 def _casts(args: tuple[Any, ...], out: Any) -> int:

@@ -26,8 +26,17 @@ Run = Callable[..., Any]
 class Target(Protocol):
     """The device that is planned for."""
 
+    @property
+    def copies_files(self) -> bool:
+        """Whether what is read from a file has to be copied to the device."""
+        ...
+
     def block_bytes(self, size: int) -> int:
         """What its allocator counts for a storage of `size` bytes."""
+        ...
+
+    def mapped_bytes(self, size: int) -> int:
+        """What it counts for a file of `size` bytes that is mapped into memory."""
         ...
 
     def workspace(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
@@ -110,6 +119,22 @@ class StorageTracker(TorchDispatchMode):
         self._log.append(-serial)
         self.now -= self._bytes[serial]
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and the guard costs as much as the counting
+
+    def scratch(self, size: int) -> None:
+        """Count bytes that are taken and given back at once."""
+        self._note_peak(self.now + size, size)
+
+    def hold(self, size: int, part: str) -> None:
+        """Count bytes that are held from now on and that no tensor shows."""
+        self._bytes.append(size)
+        self._scopes.append(part)
+        self._log.append(len(self._bytes) - 1)
+        self.now += size
+        self._note_peak(self.now, 0)
+
     def _note_peak(self, held: int, workspace: int) -> None:
         if held > self.peaks.get(self.phase, -1):
             self.peaks[self.phase] = held
@@ -124,12 +149,33 @@ class StorageTracker(TorchDispatchMode):
 
     @contextmanager
     def ignoring(self) -> Iterator[None]:
-        """Within, new storages are not the device's: files mapped into memory."""
+        """Within, new storages are not counted: they are the caller's own, or parts of a file."""
         self._ignored = True
         try:
             yield
         finally:
             self._ignored = False
+
+    @contextmanager
+    def part(self, *, quantised: bool) -> Iterator[None]:
+        """Within, a tensor that is made is a part of a mapped file."""
+        before, self._ignored = self._ignored, not (quantised and self.target.copies_files)
+        try:
+            yield
+        finally:
+            self._ignored = before
+
+    @contextmanager
+    def file(self, size: int) -> Iterator[None]:
+        """Within, a file of `size` bytes is mapped into memory."""
+        size = self.target.mapped_bytes(size)
+        self.hold(size, "workspace")
+        serial = len(self._bytes) - 1
+        try:
+            yield
+        finally:
+            self._log.append(-serial)
+            self.now -= size
 
     def label(self, part: str, *tensors: Tensor) -> None:
         """Say what the storages of some tensors are; a later word replaces an earlier one."""

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from luthier.kernels.planned import device_kind
+
 
 class Block(NamedTuple):
     """What is asked of a block besides its tensors."""
@@ -83,7 +85,9 @@ def plain_backward(
 
 def _work_dtype(q: Tensor) -> torch.dtype:
     """Products on a CPU run in float32 at least (faster, and exact enough to test); elsewhere as given."""
-    return torch.promote_types(q.dtype, torch.float32) if q.device.type == "cpu" else q.dtype
+    return (
+        torch.promote_types(q.dtype, torch.float32) if device_kind(q.device) == "cpu" else q.dtype
+    )
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:

@@ -4,6 +4,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from luthier.kernels.planned import cuda_capability, device_kind
+
 Kernel = Literal["tree", "chunks", "varlen", "node loop"]
 
 VARLEN_CAPABILITY = (8, 0)
@@ -45,7 +47,7 @@ def choose(
         return Choice("chunks", f"soft cap {softcap:g}: no fused kernel has one")
     if value_width not in (None, head_width):
         return Choice("chunks", f"values are {value_width} wide and keys {head_width}")
-    if device.type == "cuda":
+    if device_kind(device) == "cuda":
         return _choose_cuda(device, dtype, head_width, capability)
     if device.type != "cpu":
         return Choice("node loop", f"device {device.type}")
@@ -57,7 +59,7 @@ def choose(
 def _choose_cuda(
     device: torch.device, dtype: torch.dtype, width: int, capability: tuple[int, int] | None
 ) -> Choice:
-    capability = capability or torch.cuda.get_device_capability(device)
+    capability = capability or cuda_capability(device)
     if capability < VARLEN_CAPABILITY:
         major, minor = capability
         return Choice("node loop", f"compute capability {major}.{minor} is below 8.0")
