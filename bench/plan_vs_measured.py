@@ -1,6 +1,6 @@
 """Planned against measured peak memory, over configurations of real training runs.
 
-    python -m bench.plan_vs_measured [--only PART_OF_A_NAME] [--closed-only]
+    python -m bench.plan_vs_measured [--only PART_OF_A_NAME] [--missing]
 
 Each configuration trains in a process of its own (forked before any tensor is made, so that the
 libraries are imported once): evaluation, an optimiser step, evaluation,
@@ -189,6 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="part of the names to run")
     parser.add_argument("--missing", action="store_true", help="only what has no row yet")
+    parser.add_argument("--names", nargs="*", default=PLANNED, help="exact names to run")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the CSV to fill")
     asked = parser.parse_args()
     import torch
 
@@ -198,8 +200,8 @@ def main() -> None:
     importlib.import_module("luthier.recipes.dry_run_process")
     torch.set_num_threads(1)
     bitsandbytes()
-    rows = read_rows()
-    for name in PLANNED:
+    rows = read_rows(asked.out)
+    for name in asked.names:
         if asked.only not in name or (asked.missing and name in rows):
             continue
         rows[name] = row = compare(config_of(name))
@@ -208,24 +210,24 @@ def main() -> None:
             f"exact {row['exact_error']:+.2%} closed {row['closed_error']:+.2%}",
             flush=True,
         )
-        write_rows(rows)
+        write_rows(rows, asked.out)
     for kind in ("exact", "closed"):
         errors = [abs(float(row[f"{kind}_error"])) for row in rows.values()]
         print(f"{kind}: {len(errors)} rows, mean {statistics.mean(errors):.2%}, {max(errors):.2%}")
 
 
-def read_rows() -> dict[str, Config]:
+def read_rows(path: Path) -> dict[str, Config]:
     """The rows of the CSV by name, those of `PLANNED` alone."""
-    if not RESULTS.exists():
+    if not path.exists():
         return {}
-    with RESULTS.open(newline="") as file:
+    with path.open(newline="") as file:
         return {row["name"]: row for row in csv.DictReader(file) if row["name"] in PLANNED}
 
 
-def write_rows(rows: dict[str, Config]) -> None:
+def write_rows(rows: dict[str, Config], path: Path) -> None:
     """The CSV, in the order of `PLANNED`."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows[name] for name in PLANNED if name in rows)

@@ -153,7 +153,7 @@ def exact(
     batches: Sequence[BatchShape],
     evaluation: Sequence[BatchShape] = (),
     reference: BatchShape | None = None,
-    timeout_s: float = 120,
+    timeout_s: float = 300,
 ) -> ExactPlan:
     """Count the memory of a run by doing its steps without memory.
 
