@@ -118,6 +118,12 @@ def _by_regex(model: PreTrainedModel, pattern: str, layers: dict[str, nn.Module]
             f"lora_target_modules {pattern!r} is no regular expression: {error}",
             fix=f"choose from: {', '.join(_leaves(layers))}",
         ) from error
+    if compiled.fullmatch("a name that no layer has"):
+        raise TargetError(
+            f"lora_target_modules {pattern!r} matches anything",
+            why=f"an expression chooses some of the {len(layers)} layers",
+            fix=f"all-linear, or choose from: {', '.join(_leaves(layers))}",
+        )
     matches = [name for name in layers if compiled.fullmatch(name)]
     if not matches:
         example = next(iter(layers), "")

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from luthier.errors import CapacityError
+from luthier.errors import CapacityError, EnvironmentVariableError
 from luthier.planner.plan import Plan
 from luthier.units import format_bytes
 
@@ -12,8 +12,19 @@ IGNORE = "LUTHIER_IGNORE_PLAN"
 
 
 def ignores_plan() -> bool:
-    """Whether the environment asks to train whatever the plan says."""
-    return os.environ.get(IGNORE, "").strip().lower() in ("1", "true", "yes")
+    """Whether the environment asks to train whatever the plan says.
+
+    Raises:
+        EnvironmentVariableError: The variable holds something else than yes or no.
+    """
+    said = os.environ.get(IGNORE, "").strip().lower()
+    if said not in ("1", "true", "yes", "", "0", "false", "no"):
+        raise EnvironmentVariableError(
+            f"{IGNORE}={said!r} means neither yes nor no",
+            why="1 trains although the plan says that it does not fit; 0 refuses, as without it",
+            fix=f"unset {IGNORE}",
+        )
+    return said in ("1", "true", "yes")
 
 
 def does_not_fit(plan: Plan) -> CapacityError:

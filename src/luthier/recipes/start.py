@@ -8,6 +8,7 @@ from luthier.config.settings import Settings
 from luthier.errors import SettingsError
 from luthier.models.adapter_config import read_adapter_config
 from luthier.models.source import ModelSource
+from luthier.planner.shape import Shape
 
 
 def agree_with_start(resolved: Resolved, source: ModelSource) -> Resolved:
@@ -17,9 +18,11 @@ def agree_with_start(resolved: Resolved, source: ModelSource) -> Resolved:
         SettingsError: What was given contradicts it; every contradiction in one message.
         AdapterError: Its config cannot be read.
     """
-    if source.adapter is None:
-        return resolved
     settings = resolved.settings
+    if source.adapter is None:
+        if resolved.is_given("lora_dim"):
+            _check_rank(settings, source)
+        return resolved
     if settings.method == "full":
         raise SettingsError(
             f"method: full and model: {settings.model}, which is an adapter",
@@ -42,6 +45,17 @@ def agree_with_start(resolved: Resolved, source: ModelSource) -> Resolved:
         )
     why = "that of the adapter that training starts from"
     return resolved.fill(**{name: (value, why) for name, value in theirs.items()})
+
+
+def _check_rank(settings: Settings, source: ModelSource) -> None:
+    """Refuse a rank above the model's width: the adapter would be larger than what it adapts."""
+    width = Shape.from_config(source.config).hidden
+    if settings.method != "full" and 0 < width < settings.lora_dim:
+        raise SettingsError(
+            f"lora_dim: {settings.lora_dim} on {source.name}, which is {width} wide",
+            why=f"no change of a matrix with a side of {width} has a higher rank than {width}",
+            fix=f"--lora_dim {min(32, width)}, or --method full",
+        )
 
 
 def _shape_of(config: Mapping[str, Any]) -> dict[str, object]:

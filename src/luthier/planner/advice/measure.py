@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -71,9 +71,8 @@ def measure_rows(
     )
 
 
-def _share(samples: Sequence[Sample], holds: Any) -> float:
-    count = sum(1 for sample in samples if holds(sample))
-    return count / max(1, len(samples))
+def _share(samples: Sequence[Sample], holds: Callable[[Sample], bool]) -> float:
+    return sum(map(holds, samples)) / max(1, len(samples))
 
 
 def _has_tools(sample: Sample) -> bool:
