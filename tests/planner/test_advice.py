@@ -22,11 +22,10 @@ def lengths(middle, longest):
 ROWS = Rows("conversations", 800, 200_000, 90_000, lengths(200, 700), answer_tokens=100,
             scripts={"latin": 1.0})  # fmt: skip
 MODEL = Model("qwen3-8b", 8_190_735_360, 4096, 40960, "qwen3", 1_300_000)
-GPU = Machine("A100 80 GiB", "cuda", 80 * GIB, {"full": 130 * GIB, "lora": 24 * GIB, "qlora": 12 * GIB},
-              1024, 2**20)  # fmt: skip
+GPU = Machine("A100 80 GiB", "cuda", 80 * GIB, {"full": 130 * GIB, "lora": 24 * GIB, "qlora": 12 * GIB})  # fmt: skip
 ROOMY = {"full": 50 * GIB, "lora": 24 * GIB, "qlora": 12 * GIB}
 STARTER = Model("starter", 1_049_000, 128, 512, "qwen3", 9344)
-LAPTOP = Machine("CPU", "cpu", 16 * GIB, {"full": 2**27, "lora": 2**26, "qlora": 2**26}, 512, 2**12)
+LAPTOP = Machine("CPU", "cpu", 16 * GIB, {"full": 2**27, "lora": 2**26, "qlora": 2**26})
 
 
 def facts(rows=None, model=None, machine=None, goal="", **more):
@@ -52,6 +51,9 @@ CASES = {
     ),
     "method_complex": (facts({"count": 6_000}, machine=ROOM, goal="write Python code"), "full"),
     "method_much_data": (facts({"count": 50_000}, machine=ROOM), "full"),
+    "method_long_rows": (
+        facts({"lengths": lengths(900, 9_000)}, machine={"room": {"lora": 2048, "qlora": 6144}}), "qlora",
+    ),
     "method_few_rows": (facts(), "lora"),
     "method_lora_memory": (facts({"count": 50_000}), "lora"),
     "method_low_memory": (facts(machine={"memory_bytes": 16 * GIB}), "qlora"),
@@ -69,7 +71,7 @@ CASES = {
     "beta_many_pairs": (facts(PAIRS), 0.1),
     "length_context": (facts(model={"context": 512}), 512),
     "length_memory": (
-        facts({"lengths": lengths(900, 9_000)}, machine={"memory_bytes": 16 * GIB}), 3328,
+        facts({"lengths": lengths(900, 9_000)}, machine={"room": {"lora": 3328, "qlora": 3328}}), 3328,
     ),
     "length_outliers": (facts({"lengths": (*[300] * 100, 9_000)}), 320),
     "length_all": (facts(), 704),

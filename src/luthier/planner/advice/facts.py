@@ -6,6 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+USABLE, LEANEST = 0.9, 0.97
+"""Shares of a device's memory that are planned with."""
+
 Kind = Literal["conversations", "pairs", "texts"]
 Method = Literal["full", "lora", "qlora"]
 
@@ -93,26 +96,26 @@ class Machine:
 
     Args:
         memory_bytes: Of one device; of the host where there is no GPU.
-        needs: Peak bytes of training one sequence of `planned_length` tokens, by method.
-        token_bytes: What one more token in a sequence costs with activations computed twice.
+        needs: Peak bytes of training one sequence of at most 1024 tokens, by method.
+        room: Tokens of the longest sequence that a method has memory for, where that is less than
+            the longest row.
     """
 
     name: str
     kind: Literal["cpu", "cuda"]
     memory_bytes: int
     needs: Mapping[Method, int]
-    planned_length: int = 1024
-    token_bytes: int = 0
+    room: Mapping[Method, int] = field(default_factory=dict)
     devices: int = 1
 
     def fits(self, method: Method) -> bool:
-        """Whether a method's peak is within 90 % of the memory."""
-        return self.needs[method] <= self.usable
+        """Whether a method's peak is within 90 % of the memory; 97 % for the leanest method."""
+        return self.needs[method] <= (LEANEST if method == "qlora" else USABLE) * self.memory_bytes
 
     @property
     def usable(self) -> int:
         """Bytes that are planned with."""
-        return int(0.9 * self.memory_bytes)
+        return int(USABLE * self.memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from luthier.data.prepare import chosen_longer
 from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import Conversation, Example, Preference, Sample, Text
-from luthier.planner.advice.facts import Kind, Machine, Method, Model, Rows
+from luthier.planner.advice.facts import LEANEST, USABLE, Kind, Machine, Method, Model, Rows
 from luthier.planner.device import Device
 from luthier.planner.marks import fit_marks
 from luthier.planner.memory import How, adapter_params
@@ -20,6 +20,9 @@ from luthier.planner.shape import Shape
 
 LETTERS = 20_000
 """Letters that are looked at for scripts and for tokens a letter."""
+
+STEP = 256
+"""Tokens between two lengths that are tried."""
 
 _CODE = re.compile(
     r"```|\bdef \w+\(|\bfunction\s+\w*\(|#include\s*<|\bSELECT\b.+\bFROM\b|\bpublic static\b"
@@ -139,25 +142,36 @@ def measure_model(
 
 
 def measure_machine(config: Mapping[str, Any], device: Device, *, longest: int) -> Machine:
-    """What each method needs on a device.
+    """What each method needs on a device, and how long its sequences may be.
 
     Args:
-        longest: Tokens of the longest row; the needs are those of a sequence of this length, at
-            most 1024 tokens, and what a longer one costs is told apart.
+        longest: Tokens of the longest row.
     """
     shape = Shape.from_config(config)
-    length = max(128, min(longest, 1024))
-    marks = fit_marks(shape, device, seq_length=length)
-    longer = fit_marks(shape, device, seq_length=length + 1024)
+    marks = fit_marks(shape, device, seq_length=max(128, min(longest, 1024)))
     methods: tuple[Method, ...] = ("full", "lora", "qlora")
-    cheapest = min(methods, key=lambda method: marks[method].peak_bytes)
-    more = longer[cheapest].peak_bytes - marks[cheapest].peak_bytes
+    rooms = {method: _room(shape, device, method, longest) for method in methods}
     return Machine(
         name=device.name,
         kind=device.kind,
         memory_bytes=device.memory_bytes,
         needs={method: marks[method].peak_bytes for method in methods},
-        planned_length=length,
-        token_bytes=max(0, more) // 1024 if longest > length else 0,
+        room={method: room for method, room in rooms.items() if room},
         devices=device.count,
     )
+
+
+def _room(shape: Shape, device: Device, method: Method, longest: int) -> int:
+    """The longest sequence that fits, in steps of 256 tokens; 0 where all do, or none."""
+
+    def fits(length: int) -> bool:
+        peak = fit_marks(shape, device, seq_length=length)[method].peak_bytes
+        return peak <= (LEANEST if method == "qlora" else USABLE) * device.memory_bytes
+
+    if fits(longest) or not fits(STEP):
+        return 0
+    low, high = 1, -(-longest // STEP)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * STEP) else (low, middle)
+    return low * STEP

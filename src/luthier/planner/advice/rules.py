@@ -99,6 +99,14 @@ METHOD = (
         _is("full"), _memory,
     ),
     Rule(
+        "method", "method_long_rows", "qlora",
+        lambda f, c: f.machine.fits("lora") and s.needs_room(f), _is("qlora"),
+        lambda f, c: {
+            "p99": f.rows.lengths[99], "lora_room": s.room(f, "lora"), "qlora_room": s.room(f, "qlora"),
+            **_memory(f, c),
+        },
+    ),
+    Rule(
         "method", "method_few_rows", "regret",
         lambda f, c: f.machine.fits("lora") and f.rows.count < s.MUCH_ROWS, _is("lora"), _memory,
     ),
@@ -173,14 +181,14 @@ LENGTH = (
     Rule(
         "seq_length", "length_context", "data",
         lambda f, c: f.model.context is not None and f.rows.longest > f.model.context
-        and s.longest_that_fits(f) >= f.model.context,
+        and s.room(f, c["method"]) >= f.model.context,
         lambda f, c: f.model.context, lambda f, c: s.cost_of_cut(f, f.model.context or 0),
     ),
     Rule(
         "seq_length", "length_memory", "plan",
-        lambda f, c: s.longest_that_fits(f) < f.rows.longest,
-        lambda f, c: s.longest_that_fits(f),
-        lambda f, c: {**s.cost_of_cut(f, s.longest_that_fits(f)), **_memory(f, c)},
+        lambda f, c: s.room(f, c["method"]) < f.rows.longest,
+        lambda f, c: s.room(f, c["method"]),
+        lambda f, c: {**s.cost_of_cut(f, s.room(f, c["method"])), **_memory(f, c)},
     ),
     Rule(
         "seq_length", "length_outliers", "data",

@@ -94,14 +94,14 @@ def rounded(length: int) -> int:
     return max(128, math.ceil(length / 64) * 64)
 
 
-def longest_that_fits(f: Facts) -> int:
-    """The longest sequence, in steps of 256 tokens, that leaves the cheapest method inside memory."""
-    if f.machine.token_bytes == 0:
-        return f.rows.longest
-    least = min(f.machine.needs.values())
-    spare = f.machine.usable - least
-    more = spare // f.machine.token_bytes
-    return max(256, (f.machine.planned_length + int(more)) // 256 * 256)
+def room(f: Facts, method: Any) -> int:
+    """Tokens of the longest sequence for which a method has memory; the longest row if none is cut."""
+    return min(f.rows.longest, f.machine.room.get(method, f.rows.longest))
+
+
+def needs_room(f: Facts) -> bool:
+    """Whether a 4-bit base would save more than one row in a hundred from being cut."""
+    return room(f, "lora") < f.rows.lengths[99] and room(f, "qlora") > room(f, "lora")
 
 
 def cost_of_cut(f: Facts, limit: int) -> dict[str, Any]:
@@ -162,9 +162,11 @@ def adapter_rate(f: Facts) -> float:
 
 
 def scaled_rate(f: Facts, c: Chosen) -> float:
-    """The same for the alpha chosen: the update of a weight grows with alpha."""
+    """The same for the alpha chosen, since an update grows with alpha, and half of it from 30B on
+    (QLoRA, table 9)."""
     scale = math.sqrt(32.0 / float(c.get("lora_alpha", 32.0)))
-    return rounded_rate(adapter_rate(f) * min(1.5, max(0.5, scale)))
+    large = 0.5 if f.model.parameters >= defaults.LARGE else 1.0
+    return rounded_rate(adapter_rate(f) * large * min(1.0, max(0.5, scale)))
 
 
 def dpo_rate(f: Facts, c: Chosen) -> float:
