@@ -33,6 +33,7 @@ bench: $(VENV)/.installed
 
 chaos: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python bench/chaos.py
+	$(BIN)/python bench/streams.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

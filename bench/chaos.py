@@ -46,7 +46,7 @@ def serve() -> None:
     runner = Runner(jobs, devices=["cpu"])
     runner.tick()  # what was at work is found again before anybody is served
     runner.start()
-    print(json.dumps({"ready": os.getpid()}), flush=True)
+    print(json.dumps({"ready": os.getpid(), "busy_s": time.process_time()}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         if "create" in request:
@@ -64,6 +64,7 @@ class Server:
 
     home: Path
     restarts_s: list[float] = field(default_factory=list)
+    busy_s: list[float] = field(default_factory=list)  # processor seconds of the same
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -78,7 +79,7 @@ class Server:
                 text=True,
                 env=environment,
             )
-        assert "ready" in self.answer()
+        self.busy_s.append(self.answer()["busy_s"])
         self.restarts_s.append(time.monotonic() - begun)
 
     def answer(self) -> dict[str, Any]:
@@ -331,6 +332,7 @@ class Chaos:
             "left_after_cancel": self.counts["left after cancel"],
             **{name.replace(" ", "_"): n for name, n in sorted(self.counts.items()) if " " not in name or n},
             "restart_s": {"median": sorted(restarts)[len(restarts) // 2], "max": max(restarts)},
+            "restart_processor_s": max(self.server.busy_s),
             "cancel_s": {"median": sorted(self.cancel_s)[len(self.cancel_s) // 2], "max": max(self.cancel_s)}
             if self.cancel_s
             else None,

@@ -220,6 +220,28 @@ def test_chat_is_asked_to_make_way(luthier_home, warm):
         queue.close()
 
 
+def test_a_suspended_worker_is_told_of_and_left_alone(luthier_home, warm):
+    queue = Queue(warm, {"silent_s": 4.0})
+    queue.runner.start()
+    try:
+        id = queue.add(LONG)
+        worker = started(queue, id)
+        os.kill(worker.pid, signal.SIGSTOP)
+        said = [["no sign of life"], ["no sign of life", "sign of life again"]]
+        for texts in said:
+            wait_for(
+                lambda wanted=texts: all(
+                    any(text in e["reason"] for e in queue.jobs.history(id)) for text in wanted
+                )
+            )
+            os.kill(worker.pid, signal.SIGCONT)
+        assert queue.jobs.get(id).worker == worker
+        queue.jobs.cancel(id)
+        queue.wait(id, "cancelled")
+    finally:
+        queue.close()
+
+
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

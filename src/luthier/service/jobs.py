@@ -262,7 +262,7 @@ class Jobs(Listing):
         return self.get(id)
 
     def resume(self, id: str) -> Job:
-        """Put a paused job back into the queue.  One being paused goes on as soon as it has stopped.
+        """Put a paused job back into the queue; it goes on from its last checkpoint.
 
         Raises:
             JobStateError: It is not paused.

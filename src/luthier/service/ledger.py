@@ -52,7 +52,8 @@ class Ledger:
             state: Only those in this state, or in one of these.
             after: Id of the last job of the page before.
         """
-        where, values = ["deleted = 0"], list[object]()
+        # The plus keeps the order of `number`, of which only the first page is read.
+        where, values = ["+deleted = 0"], list[object]()
         if state is not None:
             states = [state] if isinstance(state, str) else [*state]
             where.append(f"state IN ({', '.join('?' * len(states))})")
@@ -74,11 +75,12 @@ class Ledger:
         )
         return {row["state"]: row["n"] for row in rows}
 
-    def waiting(self) -> "Sequence[Job]":
-        """Queued jobs in the order they will start: by priority, then by age."""
+    def waiting(self, limit: int = 20) -> "Sequence[Job]":
+        """The first queued jobs in the order they will start: by priority, then by age."""
         rows = self.store.read(
-            "SELECT * FROM jobs WHERE state = 'queued'"
-            " ORDER BY priority DESC, queued_at, number LIMIT 50"
+            "SELECT * FROM jobs INDEXED BY jobs_waiting WHERE state = 'queued'"
+            " ORDER BY priority DESC, queued_at, number LIMIT ?",
+            (limit,),
         )
         return [job_of(row) for row in rows]
 
@@ -86,7 +88,8 @@ class Ledger:
         """Jobs for which a process may be at work."""
         marks = ", ".join("?" * len(ACTIVE))
         rows = self.store.read(
-            f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY number", sorted(ACTIVE)
+            f"SELECT * FROM jobs WHERE deleted = 0 AND state IN ({marks}) ORDER BY number",
+            sorted(ACTIVE),
         )
         return [job_of(row) for row in rows]
 
@@ -129,6 +132,13 @@ class Ledger:
             log(connection, id, now, job.state, to, attempt, reason)
         self.changed.set()
         return self.get(id)
+
+    def remark(self, id: str, text: str) -> None:
+        """Write into the history of a job without changing it."""
+        with self.store.write() as connection:
+            job = self.get(id)
+            log(connection, id, time.time(), job.state, job.state, job.attempts, text)
+        self.changed.set()
 
     def note(self, id: str, **values: Any) -> Job:
         """Change columns that are no state: the worker, an error that is tried again."""

@@ -37,6 +37,7 @@ from luthier.service.store import to_json
 
 POLL_S = 0.2
 CANCEL_GRACE_S, PAUSE_GRACE_S, EXIT_GRACE_S, START_GRACE_S = 10.0, 600.0, 20.0, 120.0
+SILENT_S = 60.0
 _STATUS_GRACE_S = 1.0
 _WAIT_S = 1.0  # before a job whose device or disk was taken is tried again
 
@@ -62,6 +63,7 @@ class Watch:
     asked_at: float = 0.0
     ended_at: float | None = None
     gone_at: float | None = None
+    silent: bool = False
 
 
 class Runner:
@@ -74,6 +76,7 @@ class Runner:
             One that is handed in is used, and left open.
         cancel_grace_s: Seconds between asking and killing, for a cancel; `pause_grace_s`
             for a pause, whose checkpoint is waited for.
+        silent_s: Seconds without a line of the monitor after which the history says so.
 
     Attributes:
         failure: Why the last round could not be done, if so; it is tried again.
@@ -89,12 +92,13 @@ class Runner:
         cancel_grace_s: float = CANCEL_GRACE_S,
         pause_grace_s: float = PAUSE_GRACE_S,
         exit_grace_s: float = EXIT_GRACE_S,
+        silent_s: float = SILENT_S,
     ) -> None:
         self.jobs, self.home = jobs, jobs.home
         self._devices, self._make_way = devices, make_way
         self._warm = True if isinstance(warm, WarmStart) else warm
         self._grace = {"cancel": cancel_grace_s, "pause": pause_grace_s}
-        self._exit_grace_s = exit_grace_s
+        self._exit_grace_s, self._silent_s = exit_grace_s, silent_s
         self._cold = ColdStart()
         self._warm_start = warm if isinstance(warm, WarmStart) else None
         self._owned = self._warm_start is None
@@ -180,6 +184,20 @@ class Runner:
             self._end_late(job, watch)
         elif job.wish is not None:
             self._ask(job, watch)
+        else:
+            self._listen(job, watch)
+
+    def _listen(self, job: Job, watch: Watch) -> None:
+        """Say so in the history when the monitor of a live process has been silent for long.
+
+        It is not ended for that: a process that was suspended, or waits for a disk, comes back.
+        """
+        age = heartbeat_age_s(job)
+        silent = age is not None and age > self._silent_s
+        if silent != watch.silent:
+            watch.silent = silent
+            said = f"no sign of life for {age:.0f} s" if silent else "there is a sign of life again"
+            self.jobs.remark(job.id, said)
 
     def _find(self, job: Job, watch: Watch) -> Job | None:
         """The job with its process; None while it is being started, itself where there is none."""
@@ -338,6 +356,14 @@ class Runner:
         if self._warm_start is None:
             self._warm_start = WarmStart(self.jobs.store.folder / "warm.log")
         return self._warm_start
+
+
+def heartbeat_age_s(job: Job) -> float | None:
+    """Seconds since the process of a job last wrote to `monitor.jsonl`; None before it has."""
+    try:
+        return max(0.0, time.time() - (job.run_path / "monitor.jsonl").stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def worker_of(job: Job) -> Owner | None:

@@ -34,7 +34,7 @@ CREATE TABLE jobs (
 ) STRICT;
 
 CREATE INDEX jobs_waiting ON jobs (priority DESC, queued_at, number) WHERE state = 'queued';
-CREATE INDEX jobs_by_state ON jobs (state);
+CREATE INDEX jobs_by_state ON jobs (deleted, state);
 
 -- One attempt at a time may work in a run directory.
 CREATE UNIQUE INDEX jobs_live_run ON jobs (run_path)
