@@ -211,7 +211,9 @@ def _on_base(path: Path, named: str, *, hops: int, fetch: Fetch) -> ModelSource:
             why="one adapter is applied to a base, not two",
             fix="merge the first: luthier export RUN --to merged",
         )
-    refuse_second_merge(check_weights_there(path), base.base)
+    if (path / "adapter_model.bin").is_file():
+        check_weights_there(path)  # a pickle alone is refused before anything is copied
+    refuse_second_merge(path / WEIGHTS, base.base)
     tokenizer = path if at_hand.has_tokenizer(path) else base.tokenizer
     return ModelSource(base.name, base.base, path, tokenizer, base.family, base.config)
 
