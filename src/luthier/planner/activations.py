@@ -94,7 +94,11 @@ def moments(
         gradients=before + ops.head_gradient(),
         activations=kept + (ops.again() if recompute else 0),
     )
-    yield at("end of backward", ops.end_of_backward(), gradients=grads, activations=one)
+    if how.full:
+        first = before or grads - ops.not_yet()
+        yield at("end of backward", ops.in_backward(), gradients=first, activations=one)
+    ends = ops.end_of_backward()
+    yield at("end of backward", ends, gradients=grads, activations=common)
     yield at("optimiser step", update_workspace(shape, how, device), gradients=grads)
     yield at("evaluation", 0, activations=common, head=ops.head(graph=False))
     yield at("evaluation", ops.no_grad(), activations=common)
@@ -228,7 +232,8 @@ class _Ops:
         if self.e == 2 and self.w == 2:
             beside += chunk  # the product in float32, before it is written into the buffer
         elif self.e != self.w:
-            beside += CAST_BLOCK + self.head_rows() * self.shape.hidden * 4
+            whole = 4 * self.shape.vocabulary * self.shape.hidden
+            beside += min(CAST_BLOCK, whole) + self.head_rows() * self.shape.hidden * 4
         return chunk + beside
 
     def head(self, *, graph: bool) -> int:
@@ -276,13 +281,22 @@ class _Ops:
             down += width * (4 + 1 + 2 * w)
         return into + max(gated + weights, down + weights)
 
+    def not_yet(self) -> int:
+        """Gradients that a first backward has not made when it comes to the first layer."""
+        s = self.shape
+        size = s.vocabulary * s.hidden
+        block = (s.num_params - size * (1 if s.tied else 2)) // max(1, s.layers)
+        head = size * (4 - self.e) if s.tied else 4 * size  # a tied one waits in its own dtype
+        return 4 * block + head
+
     def end_of_backward(self) -> int:
-        """At the first layer; a trained embedding adds its own gradient to that of the head."""
+        """At the embedding, whose own gradient is added to what is there already."""
         size = self.shape.vocabulary * self.shape.hidden
+        into = self.shape.hidden * self.e * self.work.tokens
         if not (self.how.full or "embed_tokens" in self.how.whole):
-            return 2 * self.shape.hidden * self.e * self.work.tokens
-        made = size * self.e if self.shape.tied or self.e == 2 else 0
-        return made + self.shape.hidden * self.e * self.work.tokens
+            return 2 * into
+        added = self.shape.tied or self.e == 2 or self.work.micro_batches > 1
+        return into + (size * self.e if added else 0)
 
     # Without gradient
 
