@@ -16,7 +16,7 @@ from luthier.errors import LuthierError
 
 COMMANDS = (
     "demo", "advise", "plan", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs",
-    "serve", "doctor",
+    "serve", "jobs", "doctor",
 )  # fmt: skip
 """Modules of this package, one a command, each with `register(app, asked)`; in the order of help."""
 

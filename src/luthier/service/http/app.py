@@ -95,17 +95,8 @@ def _routes(parts: Parts) -> FastAPI:
     routes.state.parts, routes.state.recent = parts, v1_jobs.Recent()
     routes.state.uploads = v1_uploads.Uploads(parts.home / "service" / "uploads")
     for module in (
-        own_session,
-        v1_files,
-        v1_uploads,
-        v1_jobs,
-        v1_models,
-        v1_uploads,
-        v1_chat,
-        own_machine,
-        own_jobs,
-        own_data,
-    ):
+        own_session, v1_files, v1_uploads, v1_jobs, v1_models, v1_chat, own_machine, own_jobs, own_data,
+    ):  # fmt: skip
         routes.include_router(module.router)
     handlers: dict[Any, Any] = {
         envelope.ApiError: envelope.on_api_error,

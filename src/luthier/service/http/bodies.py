@@ -7,14 +7,6 @@ from starlette.types import Message, Receive
 from luthier.service.http.envelope import ApiError
 
 
-class TooMuchError(Exception):
-    """A body went over its limit while it was being read."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
-        self.refusal = too_large(limit)
-
-
 class Metered:
     """A body that is counted as it comes, and may not pause for long."""
 
@@ -23,12 +15,15 @@ class Metered:
         self._whole = False
 
     async def __call__(self) -> Message:
-        async with asyncio.timeout(None if self._whole else self._pause_s):
-            message = await self._receive()
+        try:
+            async with asyncio.timeout(None if self._whole else self._pause_s):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise too_slow() from error
         self._whole = not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise TooMuchError(self._limit)
+            raise too_large(self._limit)
         return message
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 from luthier.errors import LuthierError
 
@@ -186,18 +186,20 @@ async def on_http_error(request: Request, error: Exception) -> Response:
         said, code = f"there is no {request.method} {request.url.path[:200]}", "unknown_url"
     elif status == 405:
         said, code = f"{request.method} is not possible here", "method_not_allowed"
-        headers = {**headers, "allow": ", ".join(sorted(_methods(request)))}
+        if methods := _methods(request):
+            headers = {"allow": ", ".join(sorted(methods))}
     else:
         code = "bad_request"
     return ApiError(status, said, code=code, headers=headers).response()
 
 
 def _methods(request: Request) -> set[str]:
-    """Every method that some route has for this path; the framework names those of one."""
+    """Every method there is for this path; the framework names those of one route."""
+    path = request.url.path
     found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
+    for template, operations in request.app.openapi()["paths"].items():
+        if compile_path(template)[0].match(path):
+            found |= {method.upper() for method in operations}
     return found
 
 

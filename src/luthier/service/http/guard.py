@@ -17,7 +17,7 @@ from http.cookies import CookieError, SimpleCookie
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.service.http import strict
-from luthier.service.http.bodies import Metered, Replayed, TooMuchError, too_large, too_slow
+from luthier.service.http.bodies import Metered, Replayed, too_large, too_slow
 from luthier.service.http.credentials import COOKIE, LONGEST_TOKEN, Credentials
 from luthier.service.http.envelope import ApiError
 from luthier.service.http.limits import Bucket, Limits
@@ -122,10 +122,6 @@ class Guard:
             return
         try:
             await self._app(scope, body, answer)
-        except (TooMuchError, TimeoutError) as error:
-            if answer.status is None:
-                refusal = error.refusal if isinstance(error, TooMuchError) else too_slow()
-                await refusal.response()(scope, receive, answer)
         finally:
             answer.log()
 

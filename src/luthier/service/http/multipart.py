@@ -85,7 +85,7 @@ class Upload:
             raise _bad(f"a header of more than {MAX_HEADER_BYTES:,} bytes")
 
     def _header_end(self) -> None:
-        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("utf-8", "replace")
+        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
         self._name, self._value = b"", b""
 
     def _headers_done(self) -> None:
