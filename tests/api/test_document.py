@@ -34,7 +34,7 @@ def loaded(tmp_path_factory):
     limits = Limits(requests_per_s=1e6, request_burst=1e6, logins_per_minute=1e6)
     options = Options(limits=limits, run_jobs=False)
     home = tmp_path_factory.mktemp("document") / "home"
-    with assembled(home, options=options, token=TOKEN, hosts=frozenset()) as app:
+    with assembled(home, options=options, token=TOKEN, hosts=frozenset({"testserver"})) as app:
         yield schemathesis.openapi.from_asgi(
             "/openapi.json", app, headers={"authorization": f"Bearer {TOKEN}"}
         )
