@@ -18,7 +18,7 @@ from luthier.service.http.serving import Options, assembled
 
 from .conftest import TOKEN
 
-TOKEN_HEADER = {"authorization": f"Bearer {TOKEN}"}
+TOKEN_HEADER = {"Authorization": f"Bearer {TOKEN}"}
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
