@@ -62,10 +62,6 @@ class Masters:
         for start in range(0, self.trained[name].numel(), PART):
             yield slice(start, min(start + PART, self.trained[name].numel()))
 
-    def first_part(self, name: str) -> Iterator[slice]:
-        """The first of `parts` alone, none of which is larger: what a dry run opens."""
-        yield next(self.parts(name))
-
     def open(self, name: str, part: slice | None = None) -> Tensor:
         """The float32 master to be changed in place: the whole in its shape, or a part of it, flat."""
         whole = self.trained[name].data
