@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from tests.web.browsing import TOKEN, Visit, violations
 
 PLACES = [
     "",
@@ -17,32 +18,12 @@ PLACES = [
     "no-such-page",
 ]
 LANGUAGES = ["en", "zh", "id", "vi"]
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-
-
-def violations(page, axe):
-    """What axe finds serious or critical, with the elements."""
-    page.evaluate(axe)
-    found = page.evaluate(
-        "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", RULES
-    )
-    return [
-        (one["id"], node["target"], node["failureSummary"])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
 
 
 def test_everybody_can_use_every_page(visit, axe):
     reader = visit()
-    found = {}
-    for place in PLACES:
-        page = reader.go(place)
-        for theme in ("light", "dark"):
-            page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
-            found[theme, place] = violations(page, axe)
-    assert {where: found[where] for where in found if found[where]} == {}
+    found = {place: violations(reader.go(place), axe) for place in PLACES}
+    assert {place: found[place] for place in found if found[place]} == {}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -80,8 +61,6 @@ def test_the_first_page_is_complete_in_half_a_second(visit):
 
 
 def test_a_stranger_sees_the_login_and_nothing_else(visit, chromium, server):
-    from tests.web.conftest import TOKEN, Visit
-
     reader = Visit(chromium, server)
     reader.page.goto(f"{server}/#/jobs")
     reader.page.get_by_label("Token").fill("wrong")

@@ -1,6 +1,7 @@
 """What a helper can be asked, by name: plain data in, plain data out, no torch."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 Request = Mapping[str, Any]
@@ -59,6 +60,16 @@ def check(request: Request) -> dict[str, Any]:
     return check_data(_resolved(request)).to_dict()
 
 
+def fix(request: Request) -> dict[str, Any]:
+    """`file` with the safe fixes applied, as `target`; how often each rule was acted on."""
+    from luthier.data import doctor
+
+    report = doctor.fix(request["file"], request["target"]).to_dict()
+    Path(report["changes"]).unlink()  # names rows of a file that the asker knows by another name
+    done = [{"code": code, "count": count} for code, count in report["done"].items()]
+    return {"done": done, "rows": report["rows"], "written": report["written"]}
+
+
 def advise(request: Request) -> dict[str, Any]:
     """Settings for `model` and `files`, each with its reason in `lang`, towards a `goal`."""
     from luthier.recipes.advise import advise_run
@@ -111,6 +122,7 @@ TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "render": render,
     "describe_model": describe_model,
     "check": check,
+    "fix": fix,
     "advise": advise,
     "plan": plan,
     "gallery_marks": gallery_marks,

@@ -9,7 +9,7 @@ const LOOK = { error: ["bad", "cross"], warning: ["warn", "warn"], note: ["info"
 
 export function Findings({ findings, onFix }) {
   const sorted = [...findings].sort((one, other) => ORDER[one.severity] - ORDER[other.severity]);
-  const broken = sorted.some((finding) => finding.severity === "error");
+  const broken = sorted.some((finding) => finding.severity !== "note" && finding.code !== "file-unreadable");
   return html`<section class="card stack">
     <div class="card-head"><h2>${t("file.findings")}</h2>${broken && html`<${Button} kind="main-action small" onClick=${onFix}>${t("file.fix")}</${Button}>`}</div>
     ${!sorted.length && html`<p class="row"><span class="badge ok"><${Icon} name="check" small />${t("file.healthy")}</span></p>`}

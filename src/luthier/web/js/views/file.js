@@ -28,7 +28,7 @@ export default function File({ route }) {
   const fix = async () => {
     try {
       const { file: made, done } = await post(`api/files/${encodeURIComponent(id)}/fix`);
-      toast([t("file.fixed"), ...done.map(String)].join("\n"));
+      toast([t("file.fixed"), ...done.map(({ code, count }) => `${t(`finding.${code}`)}: ${t("file.count", { count })}`)].join("\n"));
       go("file", made.id, { model });
     } catch (failed) {
       setError(failed);
