@@ -55,7 +55,7 @@ def test_a_newcomer_from_a_broken_file_to_an_adapter(visit, broken_file, tmp_pat
         in_words.get_by_role("link", name=charts, exact=True).wait_for()
         in_words.locator("[data-chart=loss] [data-ready=true]").wait_for()
         assert in_words.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        picture(in_words, f"job-{language}")
+    picture(in_words, "phone")
 
 
 def mend(page, broken_file, picture):

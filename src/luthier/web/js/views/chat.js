@@ -12,6 +12,8 @@ const SIDES = ["left", "right"];
 export default function Chat({ route }) {
   const models = useData("api/models");
   const list = models.data?.models ?? [];
+  const jobs = useData("api/jobs?state=finished&limit=200").data?.jobs ?? [];
+  const names = Object.fromEntries(jobs.filter((job) => job.model && job.name).map((job) => [job.model, job.name]));
   const [chosen, setChosen] = useState({ left: route.query.left ?? "", right: route.query.right ?? "" });
   const [options, setOptions] = useState(STANDARD);
   const [turns, setTurns] = useState(() => restored());
@@ -69,7 +71,7 @@ export default function Chat({ route }) {
     </${PageHead}>
     <${ErrorNote} error=${models.error} />
     <details class="card"><summary class="strong">${t("chat.options")}</summary><${Options} options=${options} setOptions=${setOptions} /></details>
-    <div class="chat">${SIDES.map((side) => html`<${Pane} key=${side} side=${side} list=${list} model=${chosen[side]} turns=${turns} onChange=${(model) => choose({ [side]: model })} system=${options.system} />`)}</div>
+    <div class="chat">${SIDES.map((side) => html`<${Pane} key=${side} side=${side} list=${list} names=${names} model=${chosen[side]} turns=${turns} onChange=${(model) => choose({ [side]: model })} system=${options.system} />`)}</div>
     <form class="composer" onSubmit=${send}>
       <div class="field"><label class="unseen" for="say">${t("chat.say")}</label>
         <textarea id="say" class="input" rows="2" placeholder=${t("chat.say")} value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && send(event)}></textarea></div>
@@ -83,7 +85,7 @@ const conversation = (turns, side, system, said) => [
   ...(said ? [{ role: "user", content: said }] : []),
 ];
 
-function Pane({ side, list, model, turns, onChange, system }) {
+function Pane({ side, list, names, model, turns, onChange, system }) {
   const [rendered, setRendered] = useState(null);
   const id = `model-${side}`;
   const last = turns.at(-1);
@@ -99,7 +101,7 @@ function Pane({ side, list, model, turns, onChange, system }) {
       <select id=${id} class="input" value=${model} onChange=${(event) => onChange(event.target.value)}>
         <option value="">${t("chat.nobody")}</option>
         ${model && !list.some((one) => one.id === model) && html`<option value=${model}>${model}</option>`}
-        ${list.map((one) => html`<option key=${one.id} value=${one.id}>${one.id}${one.luthier?.kind === "tuned" ? ` (${t("chat.tuned")})` : ""}</option>`)}
+        ${list.map((one) => html`<option key=${one.id} value=${one.id}>${names[one.id] ? `${names[one.id]} · ${one.id}` : one.id}${one.luthier?.kind === "tuned" ? ` (${t("chat.tuned")})` : ""}</option>`)}
       </select></div>
     <div class="turns" role="log" aria-label=${t("chat.answers")}>
       ${!turns.length && html`<p class="muted small">${t("chat.empty")}</p>`}
