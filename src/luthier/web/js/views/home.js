@@ -32,13 +32,14 @@ export default function Home() {
 }
 
 function Machine({ machine, jobs }) {
+  const busy = machine.devices.find((device) => device.kind === "cpu")?.utilisation ?? machine.host.cpu_percent;
   const holder = (id) => jobs.find((job) => job.id === id);
   return html`<section class="grid" aria-label=${t("home.machine")}>
     ${machine.devices.map((device) => html`<${Device} key=${device.id} device=${device} holder=${holder(device.held_by)} />`)}
     <div class="card stack">
       <h2>${t("home.host")}</h2>
       <${Meter} label=${t("home.memory")} used=${machine.host.used_bytes} total=${machine.host.memory_bytes} />
-      <${Meter} label=${t("home.processor")} used=${machine.host.cpu_percent} total=${100} text=${percent(machine.host.cpu_percent / 100)} />
+      <${Meter} label=${t("home.processor")} used=${busy} total=${100} text=${percent(busy / 100)} />
       <${Meter} label=${t("home.disk")} used=${machine.disk.total_bytes - machine.disk.free_bytes} total=${machine.disk.total_bytes} text=${t("home.free", { size: bytes(machine.disk.free_bytes) })} />
     </div>
   </section>`;
