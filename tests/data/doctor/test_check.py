@@ -8,7 +8,6 @@ import pytest
 from bench.doctor_million import write
 from tests.data.doctor.cases import GOOD, ask, chat
 from tests.data.doctor.test_rules import chat_template, examine_files
-from tests.tiny import tiny_model_folder
 
 from luthier.data.doctor.languages import language_of
 from luthier.data.doctor.measure import padding
@@ -16,7 +15,6 @@ from luthier.data.doctor.minhash import signature, similar_pairs
 from luthier.data.load import load_samples
 from luthier.data.prepare import prepare
 from luthier.data.render import Renderer
-from luthier.data.tokenizer import Tokenizer
 
 WORDS = [
     "river",
@@ -30,11 +28,6 @@ WORDS = [
     "cloud",
     "marble",
 ]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return Tokenizer.from_folder(tiny_model_folder(tmp_path_factory.mktemp("check"), seed=3))
 
 
 def written(path, rows):

@@ -5,17 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.data.doctor.cases import CASES, Case
-from tests.tiny import tiny_model_folder
 
 from luthier.data.doctor import RULES, check
 from luthier.data.render import Renderer
 from luthier.data.template import choose_template
-from luthier.data.tokenizer import Tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return Tokenizer.from_folder(tiny_model_folder(tmp_path_factory.mktemp("doctor"), seed=3))
 
 
 def written(folder, name, case, rows):

@@ -5,9 +5,6 @@ from itertools import pairwise
 
 import pytest
 from tests.data.doctor.test_rules import examine_files
-from tests.tiny import tiny_model_folder
-
-from luthier.data.tokenizer import Tokenizer
 
 ODDITIES = {
     "exact duplicates": ("sft/alpaca_en_demo.json", "duplicate-rows", 11),
@@ -25,11 +22,6 @@ ODDITIES = {
     "type dict, parallel": ("toolcall/bfcl_parallel.jsonl", "tool-schema-types", 200),
 }
 """Counts were checked against the files by scripts of their own, below where they are not plain."""
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return Tokenizer.from_folder(tiny_model_folder(tmp_path_factory.mktemp("oddities"), seed=3))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,21 @@ _BENCHMARKS = (
         "these are a benchmark's accepted answers; the file has no questions",
         "join each with its question into messages with tools and tool_calls; luthier data formats",
     ),
+    (
+        {"data", "version"},
+        "this is SQuAD's nesting of articles, a benchmark in one object, and no rows to train on",
+        "write each question with its context as prompt and its answer as completion, one a line",
+    ),
+    (
+        {"premise", "choice1", "choice2"},
+        "these are choices of a benchmark (COPA), to measure with, and no rows to train on",
+        "to train on them write premise and question as prompt, the right choice as completion",
+    ),
+    (
+        {"Question", "A", "B", "C", "D", "Answer"},
+        "these are multiple choices of a benchmark, to measure with, and no rows to train on",
+        "to train on them write question and choices as prompt, the right choice as completion",
+    ),
 )
 
 
