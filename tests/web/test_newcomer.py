@@ -78,7 +78,7 @@ def start(page, picture):
     page.get_by_text("What auto became, and why").wait_for()
     page.get_by_label("Name (optional)").fill("aisle-helper")
     page.get_by_label("eval_split").fill("24")
-    page.get_by_label("num_train_epochs").fill("12")
+    page.get_by_label("num_train_epochs").fill("8")
     page.get_by_label("learning_rate").fill("0.002")
     page.get_by_label("learning_rate").press("Tab")
     page.locator("[aria-busy=false]", has_text="Time").wait_for()

@@ -20,9 +20,9 @@ export function Live({ form, settings, set }) {
       ${form.data && !plan && !error && html`<p class="muted small" role="status">${t("plan.working")}</p>`}
     </section>
     ${plan && html`<${Chosen} chosen=${plan.chosen} />`}
+    ${plan?.commands && html`<${Commands} commands=${plan.commands} />`}
     ${advice && html`<${Advice} advice=${advice} set=${set} />`}
     <${ErrorNote} error=${adviceError} title=${t("advice.title")} />
-    ${plan?.commands && html`<${Commands} commands=${plan.commands} />`}
   </aside>`;
 }
 
