@@ -104,6 +104,9 @@ export function moment(value) {
   return date ? new Intl.DateTimeFormat(code, { dateStyle: "medium", timeStyle: "short" }).format(date) : "–";
 }
 
+/** The time of day, to the second. */
+export const clock = (value) => new Intl.DateTimeFormat(code, { timeStyle: "medium" }).format(asDate(value));
+
 export function ago(value) {
   const date = asDate(value);
   if (!date) return "–";

@@ -2,7 +2,7 @@
 import { html, render, useEffect, useState } from "./lib.js";
 import { get, rememberCsrf, whenLoggedOut } from "./api.js";
 import { loadLanguage, preferred, store, t } from "./i18n.js";
-import { useRoute } from "./route.js";
+import { parse, useRoute } from "./route.js";
 import { ErrorNote, Loading } from "./parts/basic.js";
 import { Shell } from "./shell.js";
 
@@ -25,9 +25,9 @@ function App() {
   const [session, setSession] = useState(null);
   const [error, setError] = useState(null);
   const [, redraw] = useState(0);
-  const ask = async () => {
+  const ask = async (asked) => {
     try {
-      const found = await get("api/session");
+      const found = await (asked ?? get("api/session"));
       rememberCsrf(found.csrf);
       setSession(found);
       setError(null);
@@ -37,7 +37,7 @@ function App() {
   };
   useEffect(() => {
     whenLoggedOut(() => setSession((old) => ({ ...old, authenticated: false })));
-    ask();
+    ask(early);
   }, []);
   const changeLanguage = async (wish) => {
     store("language", wish);
@@ -46,11 +46,11 @@ function App() {
   };
   if (error) return html`<main class="main stack"><h1>luthier</h1><${ErrorNote} error=${error} /></main>`;
   if (!session) return html`<${Loading} />`;
-  if (!session.authenticated) return html`<${View} load=${() => import("./views/login.js")} name="login" onDone=${ask} changeLanguage=${changeLanguage} />`;
+  if (!session.authenticated) return html`<${View} load=${() => import("./views/login.js")} name="login" onDone=${() => ask()} changeLanguage=${changeLanguage} />`;
   const [name = "", ...rest] = route.parts;
   const load = VIEWS[name] ?? (() => import("./views/missing.js"));
   return html`<${Shell} view=${name} version=${session.version}>
-    <${View} key=${[name, ...rest.slice(0, 1)].join("/")} load=${load} name=${name} route=${route} session=${session} ask=${ask} changeLanguage=${changeLanguage} />
+    <${View} key=${[name, ...rest.slice(0, 1)].join("/")} load=${load} name=${name} route=${route} session=${session} ask=${() => ask()} changeLanguage=${changeLanguage} />
   </${Shell}>`;
 }
 
@@ -72,5 +72,11 @@ function View({ load, name, ...rest }) {
   return loaded && loaded.name === name ? html`<${loaded.Part} ...${rest} />` : html`<${Loading} />`;
 }
 
+// Asked for at once: language, session and the first view arrive side by side.
+const early = get("api/session");
+const [first = ""] = parse(location.hash).parts;
+const ignored = () => null; // whoever uses them is told
+early.catch(ignored);
+VIEWS[first]?.().catch(ignored);
 await loadLanguage(preferred());
 render(html`<${App} />`, document.getElementById("app"));

@@ -1,7 +1,7 @@
 // What stands behind the tabs of a job, charts excepted.
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { get, useData } from "../api.js";
-import { bytes, figure, moment, number, t } from "../i18n.js";
+import { bytes, clock, figure, moment, number, t } from "../i18n.js";
 import { link } from "../route.js";
 import { Empty, ErrorNote, Loading } from "./basic.js";
 
@@ -29,6 +29,18 @@ export function Samples({ samples }) {
     <h2>${prompt}</h2>
     ${samples.filter((one) => one.prompt === prompt).map((one) => html`<div class="sample" key=${one.step}><div class="small muted">${t("chart.step")} ${number(one.step)}</div><div>${one.answer}</div></div>`)}
   </section>`)}</div>`;
+}
+
+/** What happened and when, in the order of time: states with their reasons, and marks of the run. */
+export function Course({ history, markers }) {
+  const states = history.map(({ time, after, reason }) => ({ time, what: t(`state.${after}`), text: reason }));
+  const marks = markers.filter((mark) => mark.time).map(({ time, kind, step, text }) => ({ time, what: t(`event.${kind}`), text: [Number.isFinite(step) && `step ${step}`, text].filter(Boolean).join(" · ") }));
+  const rows = [...states, ...marks].sort((one, other) => one.time - other.time).slice(-200);
+  if (!rows.length) return null;
+  return html`<div class="card flush course" tabindex="0" role="region" aria-label=${t("logs.course")}><table>
+    <caption class="unseen">${t("logs.course")}</caption>
+    <thead><tr><th scope="col">${t("logs.time")}</th><th scope="col">${t("logs.event")}</th><th scope="col">${t("logs.text")}</th></tr></thead>
+    <tbody>${rows.map((row, index) => html`<tr key=${index}><td class="nowrap small">${clock(row.time)}</td><td>${row.what}</td><td class="small muted" lang="en">${row.text}</td></tr>`)}</tbody></table></div>`;
 }
 
 const KEPT = 400_000;

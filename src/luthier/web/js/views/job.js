@@ -6,7 +6,7 @@ import { go, link } from "../route.js";
 import { Button, Confirm, ErrorNote, LinkButton, Loading, PageHead, StateBadge, toast } from "../parts/basic.js";
 import { Progress } from "../parts/progress.js";
 import { Charts } from "../parts/job_charts.js";
-import { Checkpoints, Files, Log, Samples, SettingsTable } from "../parts/job_tabs.js";
+import { Checkpoints, Course, Files, Log, Samples, SettingsTable } from "../parts/job_tabs.js";
 
 const TABS = ["charts", "checkpoints", "samples", "logs", "settings", "files"];
 const NEWS = ["state", "step", "evaluated", "checkpoint", "warning", "notice", "planned", "finished", "failed", "monitor"];
@@ -54,7 +54,7 @@ export default function Job({ route }) {
     ${tab === "charts" && html`<${Charts} metrics=${metrics.data} steps=${steps} predicted=${detail.data.plan?.predicted?.peak_bytes ?? detail.data.plan?.peak_bytes} state=${job.state} />`}
     ${tab === "checkpoints" && html`<${Checkpoints} path=${path} turn=${detail.data} base=${job.base} />`}
     ${tab === "samples" && html`<${Samples} samples=${metrics.data?.samples} />`}
-    ${tab === "logs" && html`<${Log} path=${path} live=${LIVE.includes(job.state)} />`}
+    ${tab === "logs" && html`<${Course} history=${detail.data.history ?? []} markers=${metrics.data?.markers ?? []} /><${Log} path=${path} live=${LIVE.includes(job.state)} />`}
     ${tab === "settings" && html`<${SettingsTable} detail=${detail.data} />`}
     ${tab === "files" && html`<${Files} path=${path} turn=${job.state} />`}`;
 }
