@@ -64,7 +64,7 @@ def test_the_job_says_what_it_was_and_what_came_out(client, job):
     assert isinstance(job.hyperparameters.n_epochs, int)
     assert job.hyperparameters.batch_size == 4
     assert isinstance(job.hyperparameters.learning_rate_multiplier, float | int)
-    assert job.luthier["provenance"]["learning_rate"].startswith("chosen")
+    assert job.luthier["provenance"]["learning_rate"].startswith(("chosen", "gallery"))
     assert job.error is None
 
 

@@ -37,7 +37,7 @@ class _JobNews:
 
     def snapshot(self) -> News:
         """Where the job stands."""
-        job = self._found.jobs.get(self._id)
+        job = self._found.job(self._id)
         history = self._found.histories.of(job.run_path)
         if not self._started:
             history.update()
@@ -57,7 +57,7 @@ class _JobNews:
 
     def poll(self) -> News:
         """What has changed since the last time."""
-        job = self._found.jobs.get(self._id)
+        job = self._found.job(self._id)
         history = self._found.histories.of(job.run_path).update()
         fresh = _after(history.events, self._last)
         news: News = [(str(one["type"]), one) for one in fresh if one.get("type") in TOLD]

@@ -18,11 +18,13 @@ from luthier.service.http.feeds import job_feed, state_of
 from luthier.service.http.folder import job_files, open_file, zip_stream
 from luthier.service.http.logs import read_logs
 from luthier.service.http.models import known_model, shown_model
+from luthier.service.http.outside import outside_jobs
 from luthier.service.http.own_machine import STREAM_REPLY
 from luthier.service.http.parts import limited, parts
 from luthier.service.http.streams import EventStream
 from luthier.service.http.v1_jobs import checkpoints_page
 from luthier.service.http.wire import read_json, resolved_settings
+from luthier.service.records import Job
 from luthier.service.states import ALLOWED
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
@@ -64,7 +66,10 @@ def list_jobs(
     after: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Response:
-    """Jobs, newest first; `state` is one or several with commas between them."""
+    """Jobs, newest first; `state` is one or several with commas between them.
+
+    Runs that the command line started are among those of the first page.
+    """
     found = parts(request)
     states = [word for word in (state or "").split(",") if word]
     if unknown := [word for word in states if word not in ALLOWED]:
@@ -76,12 +81,15 @@ def list_jobs(
             why=f"states are {', '.join(ALLOWED)}",
         )
     cursor = found.job(after).id if after else None
+    others = [] if after else outside_jobs(found)
     limited(limit, low=1, high=500)
     if states:
         jobs, more = found.jobs.list(state=states, after=cursor, limit=limit)
     else:
         jobs, more = found.jobs.all(after=cursor, limit=limit)
-    return ApiJson({"jobs": [state_of(found, job) for job in jobs], "has_more": more})
+    shown = [job for job in others if not states or job.state in states]
+    shown = sorted([*jobs, *shown], key=lambda job: job.created_at, reverse=True)
+    return ApiJson({"jobs": [state_of(found, job) for job in shown], "has_more": more})
 
 
 @router.post("", response_model=schemas.JobView)
@@ -155,6 +163,7 @@ def act(request: Request, job_id: str, action: Action, body: Changes | None = No
     """Cancel, pause, resume, retry, clone, or stop early with the best checkpoint so far."""
     found = parts(request)
     job = found.job(job_id)
+    _managed(job)
     if body is not None and body.settings and action != "clone":
         raise ApiError(400, f"{action} takes no settings", code="invalid_value", param="settings")
     try:
@@ -169,11 +178,24 @@ def act(request: Request, job_id: str, action: Action, body: Changes | None = No
     return ApiJson(state_of(found, changed))
 
 
+def _managed(job: Job) -> None:
+    """Refuse to change what the service has not begun."""
+    if not job.managed:
+        raise ApiError(
+            400,
+            f"{job.name} was started by the command line",
+            code="not_managed",
+            why="the service shows it and leaves it alone",
+            fix=f"kill the process, or luthier train --resume true --output_dir {job.run_path}",
+        )
+
+
 @router.patch("/{job_id}", response_model=schemas.JobView)
 def change(request: Request, job_id: str, body: Change) -> Response:
     """Set priority or name."""
     found = parts(request)
     job = found.job(job_id)
+    _managed(job)
     return ApiJson(
         state_of(found, found.jobs.change(job.id, priority=body.priority, name=body.name))
     )
@@ -183,7 +205,9 @@ def change(request: Request, job_id: str, body: Change) -> Response:
 def delete(request: Request, job_id: str) -> Response:
     """Delete an ended job with its run directory."""
     found = parts(request)
-    found.jobs.delete(found.job(job_id).id)
+    job = found.job(job_id)
+    _managed(job)
+    found.jobs.delete(job.id)
     return ApiJson({"id": job_id, "object": "job", "deleted": True})
 
 
