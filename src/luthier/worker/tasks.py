@@ -117,6 +117,15 @@ def gallery_marks(request: Request) -> dict[str, Any]:
     return {"device": device.name, "marks": marks}
 
 
+def formats(request: Request) -> dict[str, Any]:
+    """The formats of rows that are recognised, with an example of each."""
+    from luthier.data.formats import FORMATS
+
+    names = {"format": "name", "kind": "kind", "meaning": "description", "example": "example"}
+    found = [{ours: getattr(one, theirs) for ours, theirs in names.items()} for one in FORMATS]
+    return {"formats": found}
+
+
 TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "preview": preview,
     "render": render,
@@ -126,4 +135,5 @@ TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "advise": advise,
     "plan": plan,
     "gallery_marks": gallery_marks,
+    "formats": formats,
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from luthier.errors import LuthierError
 from luthier.service.files import Files
 from luthier.service.http.credentials import Credentials
 from luthier.service.http.envelope import ApiError, not_found
@@ -78,7 +79,18 @@ class Parts:
             ApiError: 503: too many ask at once.
         """
         with self.helping.held():
-            return self.helpers.call(task, request, timeout_s=timeout_s)
+            try:
+                return self.helpers.call(task, request, timeout_s=timeout_s)
+            except LuthierError as error:
+                said = (self.without_paths(text) for text in (error.what, error.why, error.fix))
+                what, why, fix = said
+                raise type(error)(what, why=why, fix=fix) from error
+
+    def without_paths(self, text: str) -> str:
+        """The text with the id of an uploaded file where the server keeps it."""
+        return re.sub(
+            rf"{re.escape(str(self.files.folder))}/(file-[0-9A-Za-z]+)[.\w]*", r"\1", text
+        )
 
 
 def parts(request: Request) -> Parts:
