@@ -1,7 +1,8 @@
 """Advised settings against plain defaults on ten small real data sets, on the starter model.
 
-    python bench/advisor/against_defaults.py
+    python bench/advisor/against_defaults.py [--missing]
 
+`--missing` measures the data sets that the table does not have yet.
 Same rows, same held-out rows, same machine, one thread.  The advisor sees the training part only;
 rows for early stopping come out of that part.  Held-out rows are looked at once, at the end, by the
 same evaluation for both: a folder of weights, every setting at its default.
@@ -90,7 +91,16 @@ def compared(entry, folder):
 
 def main():
     table = []
+    if "--missing" in sys.argv[1:]:
+        with RESULTS.open(newline="", encoding="utf-8") as file:
+            table = [
+                {**row, "advised_wins": row["advised_wins"] == "True"}
+                for row in csv.DictReader(file)
+            ]
+    there = {row["data"] for row in table}
     for entry in yaml.safe_load((HERE / "datasets.yaml").read_text("utf-8")):
+        if entry["name"] in there:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             table.append(compared(entry, Path(folder)))
         print(table[-1], file=sys.stderr, flush=True)

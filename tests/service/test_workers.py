@@ -89,6 +89,12 @@ def test_chat_answers_streams_and_gives_the_device_back(chats: Chats) -> None:
     with pytest.raises(SettingsError, match="temperature"):
         list(chats.complete({**ASK, "temperature": 9}))
 
+    plain = {"model": "starter", "max_tokens": 4}
+    ids = list(chats.complete({**plain, "prompt": [1, 2, 3]}))
+    assert ids[-1]["prompt_tokens"] == 3
+    with pytest.raises(SettingsError, match="token 99999999"):
+        list(chats.complete({**plain, "prompt": [99999999]}))
+
     stream = chats.complete({**ASK, "max_tokens": 400, "temperature": 1.0})
     next(stream)
     assert not chats.release()  # an answer is being written

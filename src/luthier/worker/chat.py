@@ -14,11 +14,11 @@ import sys
 import threading
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from luthier.data.types import Message
-from luthier.errors import ChatBusyError, LuthierError, RunBusyError
+from luthier.errors import ChatBusyError, LuthierError, RunBusyError, SettingsError
 from luthier.inference.completion import Wanted, complete
 from luthier.inference.generate import PrefixCache
 from luthier.models.source import resolve_source
@@ -136,8 +136,10 @@ class ChatWorker:
 
 def _prompt(opened: Opened, request: Request) -> list[int]:
     if "prompt" in request:
-        tokenizer = opened.tokenizer
-        ids = [int(one) for one in tokenizer.encode(request["prompt"], parse_special=True)]
+        tokenizer, prompt = opened.tokenizer, request["prompt"]
+        if not isinstance(prompt, str):
+            return _token_ids(prompt, tokenizer.vocab_size)
+        ids = [int(one) for one in tokenizer.encode(prompt, parse_special=True)]
         bos = tokenizer.bos_id
         return ids if ids[:1] == [bos] or bos is None else [bos, *ids]
     messages = read_dialogue(request["messages"])
@@ -145,6 +147,17 @@ def _prompt(opened: Opened, request: Request) -> list[int]:
     if system and messages and messages[0].role != "system":
         messages = [Message("system", system), *messages]
     return [int(one) for one in opened.renderer.prompt(messages, request.get("tools") or ())]
+
+
+def _token_ids(prompt: Sequence[int], vocab_size: int) -> list[int]:
+    """A prompt that was tokenised elsewhere; nothing is put in front of it."""
+    if wrong := [token for token in prompt if not 0 <= token < vocab_size]:
+        raise SettingsError(
+            f"the prompt has token {wrong[0]}",
+            why=f"the tokenizer has tokens 0 to {vocab_size - 1}",
+            fix="send the prompt as text",
+        )
+    return list(prompt)
 
 
 def _wanted(request: Request) -> Wanted:
