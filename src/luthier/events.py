@@ -29,6 +29,7 @@ EventType = Literal[
     "resumed",  # from_step
     "step",  # step, loss, grad_norm, learning_rate, tokens, tokens_per_s, seconds, eta_s, metrics
     "evaluated",  # step, metrics, best
+    "sample",  # step, prompt, answer, expected, whole: whether the answer came to its end
     "checkpoint",  # step, path, bytes, seconds
     "finished",  # step, reason, result, seconds
     "failed",  # code, what, why, fix

@@ -15,6 +15,7 @@ from luthier.data.tokenizer import Tokenizer
 from luthier.models.source import ModelSource, resolve_local
 from luthier.models.weights import find_weights
 from luthier.planner.refuse import ignores_plan
+from luthier.recipes import samples
 from luthier.recipes.inputs import context_length, load_rows, make_inputs, make_renderer
 from luthier.recipes.start import agree_with_start
 from luthier.runs import RunDirectory
@@ -31,6 +32,7 @@ def preflight(resolved: Resolved) -> None:
     """
     settings = resolved.settings
     ignores_plan()  # junk in the environment is refused, whether or not it is looked at later
+    samples.wanted()
     if settings.resume:
         return  # compared with what the run began with, by the run
     if settings.output_dir is not None:

@@ -37,6 +37,7 @@ from luthier.recipes.objective import Objective, PairObjective, TokenObjective
 from luthier.recipes.plan_check import PlanCheck
 from luthier.recipes.reference import reference_values
 from luthier.recipes.result import write_result
+from luthier.recipes.samples import Samples
 from luthier.recipes.saving import Keeper
 from luthier.recipes.steps import EvalSource, StepSource
 from luthier.recipes.trainee import Trainee
@@ -237,6 +238,8 @@ def _go(context: RunContext) -> RunResult:
         end_requested=lambda: context.ranks.any(context.end_requested()),
         unit="pair" if settings.objective == "dpo" else "token",
     )
+    if context.log is not None:
+        Samples(context.log, trainee, inputs.tokenizer, inputs.held_out)
     keeper.extra = watcher.saved_state
     if loaded is not None:
         keeper.restore(loaded, patience=settings.early_stopping_patience)

@@ -67,7 +67,7 @@ def environment(home: Path, job: str, devices: Sequence[str]) -> dict[str, str]:
         if (name in _NAMES or name.startswith(_PREFIXES)) and name not in _SECRETS_OF_THE_SERVER
     }
     cuda = [device.removeprefix("cuda:") for device in devices if device.startswith("cuda:")]
-    patient = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    patient = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "LUTHIER_SAMPLES": "3"}
     ours = {
         "LUTHIER_HOME": str(home),
         "CUDA_VISIBLE_DEVICES": ",".join(cuda),

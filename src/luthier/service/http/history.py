@@ -186,7 +186,7 @@ class History:
             "markers": [marker for one in events for marker in _markers(one)],
             "monitor": {"elapsed_s": elapsed, "series": monitor},
             "samples": [
-                {name: one.get(name) for name in ("step", "prompt", "answer")}
+                {name: one.get(name) for name in ("step", "prompt", "answer", "expected", "whole")}
                 for one in events
                 if one["type"] == "sample"
             ],

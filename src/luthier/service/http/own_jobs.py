@@ -220,7 +220,9 @@ def metrics(
     job = found.job(job_id)
     plan = read_json(job.run_path / "plan.json")
     body = found.history(job).metrics(points)
-    return ApiJson({**body, "predicted": {"peak_bytes": plan.get("peak_bytes")}})
+    return ApiJson(
+        {**body, "predicted": {"peak_bytes": plan.get("predicted", {}).get("peak_bytes")}}
+    )
 
 
 @router.get("/{job_id}/stream", response_class=Response, responses=STREAM_REPLY)

@@ -27,6 +27,7 @@ export function Samples({ samples }) {
   const prompts = [...new Set(samples.map((one) => one.prompt))];
   return html`<div class="samples">${prompts.map((prompt) => html`<section class="card stack" key=${prompt}>
     <h2>${prompt}</h2>
+    <div class="sample"><div class="small muted">${t("samples.expected")}</div><div>${samples.find((one) => one.prompt === prompt).expected}</div></div>
     ${samples.filter((one) => one.prompt === prompt).map((one) => html`<div class="sample" key=${one.step}><div class="small muted">${t("chart.step")} ${number(one.step)}</div><div>${one.answer}</div></div>`)}
   </section>`)}</div>`;
 }
