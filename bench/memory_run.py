@@ -82,7 +82,7 @@ def write_rows(path: Path, objective: str, length: int, count: int, seed: int) -
 
     rows: list[dict[str, str]] = []
     for _ in range(count):
-        size = int(length * draw.uniform(0.6, 1.0)) - 40
+        size = max(20, int(length * draw.uniform(0.6, 1.0)) - 40)
         ask, answer = text(size * 2 // 5), text(size * 3 // 5)
         if objective == "dpo":
             rows.append({"prompt": ask, "chosen": answer, "rejected": text(size * 2 // 5)})
