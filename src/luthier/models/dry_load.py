@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
 
 from luthier.models import load
 from luthier.models.build import build, make_config
@@ -29,6 +30,10 @@ class Disk(Protocol):
     def part(self, *, quantised: bool) -> AbstractContextManager[None]:
         """Within, a tensor that is made is a part of that file; one that will be quantised is
         copied to the device first, where that is another."""
+        ...
+
+    def keep_file(self, size: int) -> None:
+        """So many bytes of a mapped file stay, beside those that are the model's weights."""
         ...
 
     def scratch(self, size: int) -> None:
@@ -64,6 +69,10 @@ def dry_load(
         stored = _STORED.get(str(fields.get("torch_dtype", fields.get("dtype"))), torch.bfloat16)
         _fill(model, load.Target(dtype, quantisation, torch.device("cpu")), stored, disk)
         model.tie_weights()
+        if get_model_conversion_mapping(model, add_legacy=False) and stored == dtype:
+            # transformers stacks experts in new tensors and leaves the others in the mapped file,
+            # which therefore stays whole.
+            disk.keep_file(sum(w.nbytes for w in model.parameters() if w.dim() == 3))
     if quantisation is not None:
         load.quantise_rest(model, quantisation, dtype)
     config.dtype = dtype

@@ -62,7 +62,25 @@ def _cpu_optimiser(name: str) -> Callable[..., Any]:
     return update
 
 
+def _grouped_mm(
+    left: Tensor,
+    right: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The result of the products of experts; torch's fake form knows bfloat16 alone."""
+    rows, columns = left.shape[-2], right.shape[-1]
+    shape: tuple[int, ...] = (rows, columns)
+    if left.dim() == right.dim():
+        assert left.dim() == 3 or offs is not None, "two matrices are grouped by offsets"
+        groups = len(left) if left.dim() == 3 or offs is None else len(offs)
+        shape = (groups, rows, columns)
+    return left.new_empty(shape, dtype=out_dtype or left.dtype)
+
+
 _PYTHON_ON_CPU: dict[str, Callable[..., Any]] = {
+    "aten::_grouped_mm": _grouped_mm,
     "bitsandbytes::quantize_4bit": _quantize_4bit,
     "bitsandbytes::int8_vectorwise_quant": _int8_vectorwise_quant,
     "bitsandbytes::int8_vectorwise_dequant": _int8_vectorwise_dequant,
@@ -71,7 +89,8 @@ _PYTHON_ON_CPU: dict[str, Callable[..., Any]] = {
         "_optimizer_update_8bit_blockwise_cpu"
     ),
 }
-"""bitsandbytes' operators that are Python over torch on a CPU; the others are C without scratch."""
+"""Operators of bitsandbytes that are Python over torch on a CPU (the others are C without scratch),
+and what torch has no fake form of."""
 
 
 class CpuTarget:
@@ -157,6 +176,7 @@ def _mm_into(left: Tensor, right: Tensor, out_dtype: torch.dtype) -> Tensor:
 
 _ON_CUDA: dict[str, Callable[..., Any]] = {
     "aten::mm.dtype": _mm_into,
+    "aten::_grouped_mm": _grouped_mm,
     "bitsandbytes::int8_vectorwise_dequant": _int8_vectorwise_dequant,
 }
 

@@ -97,7 +97,7 @@ class StorageTracker(TorchDispatchMode):
     def _see(self, out: Any) -> None:
         leaves = (out,) if isinstance(out, Tensor) else tree_leaves(out)
         for tensor in leaves:
-            if not isinstance(tensor, Tensor) or self._ignored or tensor.is_meta:
+            if not isinstance(tensor, Tensor) or tensor.is_meta:
                 continue
             storage = tensor.untyped_storage()
             if storage._cdata in self._known:
@@ -105,7 +105,8 @@ class StorageTracker(TorchDispatchMode):
             self._allocate(storage)
 
     def _allocate(self, storage: Any) -> None:
-        size = self.target.block_bytes(storage.nbytes())
+        # What is ignored is known all the same: a view of it, made later, is no new storage.
+        size = 0 if self._ignored else self.target.block_bytes(storage.nbytes())
         address, serial = storage._cdata, len(self._bytes)
         self._bytes.append(size)
         self._scopes.append(self.scope)
@@ -122,6 +123,10 @@ class StorageTracker(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and the guard costs as much as the counting
+
+    def keep_file(self, size: int) -> None:
+        """Count bytes of a mapped file that stay."""
+        self.hold(self.target.mapped_bytes(size), "runtime")
 
     def scratch(self, size: int) -> None:
         """Count bytes that are taken and given back at once."""
