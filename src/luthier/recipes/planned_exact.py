@@ -28,13 +28,16 @@ def walk(planned: Planned) -> ExactPlan:
         config=planned.config,
         device=plan.device,
         batches=batches,
-        evaluation=batches[:1] if planned.data is not None and planned.data.held_out else (),
-        reference=batches[0] if pair else None,
+        evaluation=batches[-1:] if planned.data is not None and planned.data.held_out else (),
+        reference=batches[-1] if pair else None,
     )
 
 
 def _real(data: DataShape, planned: Planned) -> list[BatchShape]:
-    """The micro-batches of the step with the peak, that one first."""
+    """Micro-batches of the step with the peak, that one last.
+
+    Another epoch cuts its steps otherwise, so the largest may come when gradients are held already.
+    """
     if data.examples is None:
         return []
     cuts = data.largest(planned.plan.cut)
@@ -46,7 +49,7 @@ def _real(data: DataShape, planned: Planned) -> list[BatchShape]:
                 share=planned.plan.cut.share,
             )
         )
-        for piece in pieces[:MOST_BATCHES]
+        for piece in reversed(pieces[:MOST_BATCHES])
     ]
 
 
