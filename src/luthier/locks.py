@@ -43,6 +43,14 @@ class Owner:
         now = Owner.of(self.pid) if self.pid > 0 else None
         return now is not None and (now.start, now.boot) == (self.start, self.boot)
 
+    @property
+    def number_is_its_own(self) -> bool:
+        """Whether its id still means nobody else: no other process has it, nor was there a reboot.
+
+        The system gives an id to nobody while a session that bears it has members.
+        """
+        return self.boot == _boot() and start_of(self.pid) in ("", self.start)
+
 
 def read_owner(path: Path) -> Owner | None:
     """Who last took the lock at `path` and has not given it back; None if nobody, or unreadable."""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from luthier.config.read import load
 from luthier.runs import RunDirectory, device_lease
 
 from .conftest import client_of
@@ -17,7 +18,7 @@ def shared_home(start, luthier_home):
 
 def test_a_run_of_the_command_line_shows_up(shared_home, tmp_path):
     run = RunDirectory.create(tmp_path / "mine")
-    run.settings_file.write_text(json.dumps({"settings": {"model": "starter", "dataset": ["x"]}}))
+    run.settings_file.write_text(load({"model": "starter", "dataset": "rows.jsonl"}).to_json())
     lines = [
         {"type": "started", "time": 5.0},
         {"type": "step", "step": 1, "loss": 2.0, "time": 6.0},
@@ -32,10 +33,12 @@ def test_a_run_of_the_command_line_shows_up(shared_home, tmp_path):
     assert shared_home.get(f"{path}/metrics").json()["series"]["loss"] == [2.0]
     assert shared_home.get(f"{path}/logs").json()["text"] == ""
     assert shared_home.get(f"{path}/stream").text.startswith("event: state")
-    for answer in (shared_home.post(f"{path}/cancel"), shared_home.delete(path)):
+    for answer in (shared_home.post(f"{path}/pause"), shared_home.delete(path)):
         assert answer.json()["error"]["code"] == "not_managed"
     assert run.path.is_dir()
     assert shared_home.get("/api/jobs?state=running").json()["jobs"] == []
+    (same,) = shared_home.get("/api/jobs?state=finished").json()["jobs"]
+    assert same["id"] == shown["id"]
 
 
 def test_chat_says_who_has_the_device(shared_home):

@@ -67,6 +67,15 @@ def test_a_file_of_settings_is_planned_and_flags_win(tmp_path):
     assert second.plan.parts["adapters"] == 8 * first.plan.parts["adapters"]
 
 
+def test_the_card_of_a_model_decides_as_it_does_for_training():
+    given = {"model": "smollm2-1.7b", "method": "full"}
+    found = make_plan(given).plan
+    rate, why = found.chosen["learning_rate"]
+    assert (rate, found.chosen["num_train_epochs"][0]) == (3e-4, 2.0)
+    assert why.startswith("gallery smollm2-1.7b: ")
+    assert make_plan({**given, "learning_rate": 1e-5}).resolved.settings.learning_rate == 1e-5
+
+
 def test_the_closed_form_loads_no_torch():
     code = f"import sys\nfrom luthier.cli.main import main\ntry:\n    main({GIVEN!r})\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     done = subprocess.run(

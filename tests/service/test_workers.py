@@ -1,6 +1,7 @@
 """Helpers and chat: processes of their own, bounded, and gone when they should be."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +130,15 @@ def test_a_helper_checks_and_advises(rows: Path) -> None:
     advice = helpers.call("advise", asked)
     assert {"model", "dataset", "learning_rate"} <= set(advice["settings"])
     assert advice["reasons"]
+
+
+def test_a_chat_that_is_being_started_does_not_hold_up_the_queue(tmp_path: Path) -> None:
+    chats = Chats("cpu", tmp_path / "chat.log")
+    answers: list[bool] = []
+    with chats._lock:  # as while a process imports its libraries
+        asking = threading.Thread(target=lambda: answers.append(chats.release()), daemon=True)
+        asking.start()
+        asking.join(5)
+        assert answers == [False]
+    assert chats.release()
+    chats.close()

@@ -5,7 +5,10 @@ else happens to run.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+from luthier.config import defaults
+from luthier.config.settings import Settings
 from luthier.planner.activations import Moment, Work, moments
 from luthier.planner.device import Device
 from luthier.planner.memory import How
@@ -20,6 +23,32 @@ BEST_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Beyond this more tokens at once are no faster: the products are already large."""
 
 STEP = 256
+
+
+def open_values(
+    settings: Settings, num_samples: int, num_params: int
+) -> dict[str, tuple[Any, str]]:
+    """What was left open and memory has no say in, decided: values with their reasons, by setting."""
+    chosen: dict[str, tuple[Any, str]] = {}
+    if settings.learning_rate is None:
+        chosen["learning_rate"] = defaults.learning_rate_default(
+            settings.method,
+            settings.objective,
+            from_scratch=settings.from_scratch,
+            num_params=num_params,
+        )
+    if settings.num_train_epochs is None:
+        chosen["num_train_epochs"] = defaults.num_train_epochs_default(settings.objective)
+    if settings.lora_alpha is None and settings.method != "full":
+        chosen["lora_alpha"] = defaults.lora_alpha_default(settings.lora_dim)
+    if settings.per_device_train_batch_size == "auto":
+        chosen["per_device_train_batch_size"] = defaults.per_device_batch_default(
+            settings.objective,
+            num_samples=num_samples,
+            accumulation=settings.gradient_accumulation_steps,
+            devices=settings.devices,
+        )
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

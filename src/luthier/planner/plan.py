@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from luthier.config import defaults
 from luthier.config.settings import Settings
 from luthier.gallery import Family, family_of
 from luthier.planner.activations import Work
 from luthier.planner.changes import Change, Outcome, find_changes
-from luthier.planner.choose import Chooser
+from luthier.planner.choose import Chooser, open_values
 from luthier.planner.data_shape import Cut, DataShape
 from luthier.planner.device import Device
 from luthier.planner.marks import Verdict, verdict
@@ -169,7 +168,7 @@ def _plan(
     shape, how = model.shape, how_of(settings, model.family, device)
     rate = rate if rate is not None and device.measured else guessed_rate(device)
     packable = model.family.packable
-    chosen = _choose_for_data(settings, data, model.parameters or shape.num_params)
+    chosen = open_values(settings, data.samples, model.parameters or shape.num_params)
     # Values must not depend on what ran here before: they are chosen without what was learned.
     chooser = Chooser(shape, how, device, data.targets_share)
     recompute, tokens = _choose_for_memory(settings, chooser, data, chosen, packable)
@@ -219,29 +218,6 @@ def _notes(data: DataShape, shape: Shape) -> list[str]:
     elif not (shape.fused and shape.gated):
         notes.append(f"{shape.model_type}: its layers are estimated, and were not measured")
     return notes
-
-
-def _choose_for_data(
-    settings: Settings, data: DataShape, num_params: int
-) -> dict[str, tuple[Any, str]]:
-    chosen: dict[str, tuple[Any, str]] = {}
-    if settings.learning_rate is None:
-        chosen["learning_rate"] = defaults.learning_rate_default(
-            settings.method,
-            settings.objective,
-            from_scratch=settings.from_scratch,
-            num_params=num_params,
-        )
-    if settings.num_train_epochs is None:
-        chosen["num_train_epochs"] = defaults.num_train_epochs_default(settings.objective)
-    if settings.per_device_train_batch_size == "auto":
-        chosen["per_device_train_batch_size"] = defaults.per_device_batch_default(
-            settings.objective,
-            num_samples=data.samples,
-            accumulation=settings.gradient_accumulation_steps,
-            devices=settings.devices,
-        )
-    return chosen
 
 
 def _choose_for_memory(

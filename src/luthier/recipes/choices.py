@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from luthier.config import defaults
 from luthier.config.read import Resolved
 from luthier.errors import DeviceError
 from luthier.kernels.cpu import bf16_matmul_is_fast
 from luthier.planner import device as planner_device
-from luthier.planner.choose import Chooser
+from luthier.planner.choose import Chooser, open_values
 from luthier.planner.device import Device
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -121,26 +120,7 @@ def choose_dtype(wanted: str, machine: Machine) -> tuple[str, str]:
 
 def choose_for_data(resolved: Resolved, *, num_samples: int, num_params: int) -> Resolved:
     """Learning rate, epochs, batch and alpha: what memory has no say in."""
-    settings = resolved.settings
-    chosen: dict[str, tuple[object, str]] = {}
-    if settings.learning_rate is None:
-        chosen["learning_rate"] = defaults.learning_rate_default(
-            settings.method,
-            settings.objective,
-            from_scratch=settings.from_scratch,
-            num_params=num_params,
-        )
-    if settings.num_train_epochs is None:
-        chosen["num_train_epochs"] = defaults.num_train_epochs_default(settings.objective)
-    if settings.lora_alpha is None and settings.method != "full":
-        chosen["lora_alpha"] = defaults.lora_alpha_default(settings.lora_dim)
-    if settings.per_device_train_batch_size == "auto":
-        chosen["per_device_train_batch_size"] = defaults.per_device_batch_default(
-            settings.objective,
-            num_samples=num_samples,
-            accumulation=settings.gradient_accumulation_steps,
-            devices=settings.devices,
-        )
+    chosen = open_values(resolved.settings, num_samples, num_params)
     return resolved.fill(**chosen) if chosen else resolved
 
 

@@ -20,6 +20,7 @@ from luthier.planner.device import Device, this_machine
 from luthier.planner.history import learned_runtime, rate_of
 from luthier.planner.plan import Plan, plan
 from luthier.planner.shape import Shape
+from luthier.recipes.card_settings import follow_card
 
 if TYPE_CHECKING:
     from luthier.models.source import ModelSource
@@ -70,6 +71,8 @@ def make_plan(
         architecture: Mapping[str, Any] = source.config
     else:
         architecture = _from_gallery(settings.model)
+    resolved = follow_card(resolved, settings.model if source is None else source.name)
+    settings = resolved.settings
     data: DataShape | None = None
     notes: list[str] = []
     if settings.dataset != (NO_DATA,):
@@ -94,7 +97,13 @@ def make_plan(
         rate=rate_of(device, dtype, Shape.from_config(architecture).num_params),
         learned=learned_runtime(device),
     )
-    return Planned(replace(found, notes=[*notes, *found.notes]), resolved, architecture, data)
+    card = {
+        name: (value, reason)
+        for name, (value, reason) in resolved.decided().items()
+        if reason.startswith("gallery ")
+    }
+    found = replace(found, chosen={**card, **found.chosen}, notes=[*notes, *found.notes])
+    return Planned(found, resolved, architecture, data)
 
 
 def _load(config: Path | Mapping[str, Any] | None, flags: Mapping[str, Any]) -> Resolved:

@@ -286,7 +286,7 @@ class Jobs(Listing):
         except sqlite3.IntegrityError as error:
             raise wrong_state(job, "retry", "another job works in its run directory") from error
 
-    def clone(self, id: str, **changes: Any) -> Job:
+    def clone(self, id: str, /, **changes: Any) -> Job:
         """A new job with the settings of another; `changes` are settings that differ."""
         return self._again(self.get(id), changes=changes)
 
@@ -317,7 +317,8 @@ class Jobs(Listing):
                 _checked_priority(priority)
                 connection.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, id))
             if name is not None:
-                connection.execute("UPDATE jobs SET name = ? WHERE id = ?", (safe_label(name), id))
+                label = safe_label(name) if name else ""
+                connection.execute("UPDATE jobs SET name = ? WHERE id = ?", (label, id))
         self.changed.set()
         return self.get(id)
 

@@ -1,6 +1,6 @@
 """Jobs, and beside them the runs that the command line started."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from luthier.errors import JobStateError
 from luthier.service.foreign import Foreign
@@ -33,24 +33,32 @@ class Listing(Ledger):
         rows = self.store.read("SELECT run_path FROM jobs")
         return self.foreign.runs(row["run_path"] for row in rows)
 
-    def all(self, *, after: str | None = None, limit: int = 50) -> tuple[list[Job], bool]:
+    def all(
+        self,
+        *,
+        state: Collection[str] | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[Job], bool]:
         """Jobs and runs together, newest first, and whether there are more.
 
         Args:
+            state: Only those in one of these.
             after: Id of the last one of the page before.
         """
-        runs: list[Job] = [*self.runs()]
+        runs = [run for run in self.runs() if state is None or run.state in state]
         last = self.get(after) if after is not None else None
         if last is None:
-            jobs, more = self.list(limit=limit)
+            jobs, more = self.list(state=state, limit=limit)
         elif last.managed:
-            jobs, more = self.list(after=last.id, limit=limit)
+            jobs, more = self.list(state=state, after=last.id, limit=limit)
         else:
             older = self.store.read(
                 "SELECT id FROM jobs WHERE deleted = 0 AND created_at >= ? ORDER BY number LIMIT 1",
                 (last.created_at,),
             )
-            jobs, more = self.list(after=older[0]["id"] if older else None, limit=limit)
+            newer = older[0]["id"] if older else None
+            jobs, more = self.list(state=state, after=newer, limit=limit)
         if last is not None:
             runs = [run for run in runs if run.created_at < last.created_at]
         both = sorted([*jobs, *runs], key=lambda job: job.created_at, reverse=True)

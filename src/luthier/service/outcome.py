@@ -50,8 +50,9 @@ def of(job: Job, follow: Follow, status: int | None) -> Outcome:
         return Outcome("paused", f"stopped as asked, at step {follow.step}")
     if status == BUSY:
         return Outcome("queued", "the device or the run was in use", wait=True)
-    if job.worker is None or status == FENCED:
-        return Outcome("queued", "no process was started for it, or a later one took its place")
+    if status == FENCED or (job.worker is None and status is None):
+        reason = "no process was started for it, or a later one took its place"
+        return Outcome("queued", reason, wait=True)
     lost = _lost(job, follow, status, stopped=stopped)
     if job.retries >= MAX_RETRIES:
         error = lost.as_dict()
@@ -62,8 +63,8 @@ def of(job: Job, follow: Follow, status: int | None) -> Outcome:
 
 
 def _lost(job: Job, follow: Follow, status: int | None, *, stopped: bool) -> WorkerLostError:
-    assert job.worker is not None
-    who = f"process {job.worker.pid} of attempt {job.attempts}"
+    number = f" {job.worker.pid}" if job.worker is not None else ""  # gone before it was looked at
+    who = f"process{number} of attempt {job.attempts}"
     if stopped:
         what = f"{who} was stopped from outside at step {follow.step}"
     elif status is not None and status < 0:

@@ -19,7 +19,8 @@ from typing import IO, Any
 
 import psutil
 
-from luthier.locks import Owner
+from luthier.locks import Owner, read_owner
+from luthier.service.records import Job
 
 MARK = "LUTHIER_JOB"
 _NAMES = frozenset(
@@ -247,13 +248,24 @@ def processes_of(job: str, worker: Owner | None) -> list[psutil.Process]:
             family = [top, *top.children(recursive=True)]
             found = {process.pid: process for process in family if _lives(process)}
     mark = f"{MARK}={job}".encode()
+    led = worker.pid if worker is not None and worker.number_is_its_own else None
     for process in psutil.process_iter():
         if process.pid in found or process.pid == os.getpid():
             continue
-        session = worker is not None and _session(process.pid) == worker.pid
+        session = led is not None and _session(process.pid) == led
         if (session or mark in _marks(process.pid)) and _lives(process):
             found[process.pid] = process
     return [*found.values()]
+
+
+def worker_of(job: Job) -> Owner | None:
+    """The live process of a job whose process nobody wrote down."""
+    owner = read_owner(job.run_path / "worker.lock")
+    if owner is not None and owner.alive:
+        return owner
+    marked = processes_of(job.id, None)
+    oldest = min(marked, key=lambda process: process.create_time(), default=None)
+    return Owner.of(oldest.pid) if oldest is not None else None
 
 
 def _session(pid: int) -> int:

@@ -8,14 +8,17 @@ is read from its events, and only where they say nothing from its exit status.
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import psutil
+
 from luthier.config.read import Resolved
 from luthier.durable import write_atomic
 from luthier.errors import DeviceError, DiskFullError, LuthierError
-from luthier.locks import Owner, read_owner
+from luthier.locks import read_owner
 from luthier.runs import RunDirectory
 from luthier.runs.place import slug
 from luthier.service import outcome
@@ -29,7 +32,7 @@ from luthier.service.process import (
     ask_to_stop,
     end_job,
     environment,
-    processes_of,
+    worker_of,
 )
 from luthier.service.records import Job
 from luthier.service.states import State
@@ -141,21 +144,32 @@ class Runner:
             try:
                 self.tick()
                 self.failure = None
-            except (LuthierError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - a runner that ends leaves every job alone
                 if self.failure != str(error):
-                    sys.stderr.write(f"runner: {error}\n")
+                    traceback.print_exc(file=sys.stderr)
                 self.failure = str(error)
             self.jobs.changed.wait(POLL_S)
 
     def tick(self) -> None:
-        """One round: take in what has happened, then start what can be started."""
+        """One round: take in what has happened, then start what can be started.
+
+        Raises:
+            LuthierError: What went wrong with the first job of which it could not be done; the
+                others have been seen to.
+        """
         self._poll_starters()
         active = self.jobs.active()
+        troubles: list[Exception] = []
         for job in active:
-            self._supervise(job)
+            try:
+                self._supervise(job)
+            except (LuthierError, OSError, psutil.Error) as error:
+                troubles.append(error)
         for id in self._watches.keys() - {job.id for job in active}:
             del self._watches[id]
         self._start_waiting()
+        if troubles:
+            raise troubles[0]
 
     def _poll_starters(self) -> None:
         self._cold.poll()
@@ -313,7 +327,7 @@ class Runner:
         try:
             run = RunDirectory.create(job.run_path, resume=True)
             events_from = size_of(run.events_file)
-        except DiskFullError as error:
+        except (DiskFullError, OSError) as error:
             self.failure = str(error)
             self._not_before[job.id] = time.monotonic() + _WAIT_S
             return
@@ -364,16 +378,6 @@ def heartbeat_age_s(job: Job) -> float | None:
         return max(0.0, time.time() - (job.run_path / "monitor.jsonl").stat().st_mtime)
     except FileNotFoundError:
         return None
-
-
-def worker_of(job: Job) -> Owner | None:
-    """The live process of a job whose process nobody wrote down."""
-    owner = read_owner(job.run_path / "worker.lock")
-    if owner is not None and owner.alive:
-        return owner
-    marked = processes_of(job.id, None)
-    oldest = min(marked, key=lambda process: process.create_time(), default=None)
-    return Owner.of(oldest.pid) if oldest is not None else None
 
 
 def _worked_on_by_hand(job: Job) -> bool:

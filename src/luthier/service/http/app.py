@@ -30,7 +30,6 @@ from luthier.service.http import (
 from luthier.service.http.credentials import Credentials
 from luthier.service.http.guard import GUARDED, Guard
 from luthier.service.http.limits import Limits
-from luthier.service.http.outside import outside_job
 from luthier.service.http.parts import Parts
 from luthier.service.http.policy import may_use
 from luthier.service.http.static import Page
@@ -69,7 +68,6 @@ def create_app(
         credentials=Credentials(token),
         limits=limits or Limits(),
         roots=tuple(roots),
-        outside=outside_job,
     )
     jobs.may_use = may_use(home, roots)
     routes = _routes(parts)

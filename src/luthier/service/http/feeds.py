@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from luthier.errors import LuthierError
+from luthier.errors import JobNotFoundError, LuthierError
 from luthier.service.http.machine import machine
 from luthier.service.http.models import shown_model
 from luthier.service.http.parts import Parts
@@ -56,8 +56,11 @@ class _JobNews:
         self._last = history.events[-1] if history.events else None
 
     def poll(self) -> News:
-        """What has changed since the last time."""
-        job = self._found.job(self._id)
+        """What has changed since the last time; the end, where the job is no more."""
+        try:
+            job = self._found.job(self._id)
+        except JobNotFoundError:
+            return [("", None)]
         history = self._found.histories.of(job.run_path).update()
         fresh = _after(history.events, self._last)
         news: News = [(str(one["type"]), one) for one in fresh if one.get("type") in TOLD]

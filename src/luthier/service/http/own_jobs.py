@@ -18,7 +18,6 @@ from luthier.service.http.feeds import job_feed, state_of
 from luthier.service.http.folder import job_files, open_file, zip_stream
 from luthier.service.http.logs import read_logs
 from luthier.service.http.models import known_model, shown_model
-from luthier.service.http.outside import outside_jobs
 from luthier.service.http.own_machine import STREAM_REPLY
 from luthier.service.http.parts import limited, parts
 from luthier.service.http.streams import EventStream
@@ -66,9 +65,9 @@ def list_jobs(
     after: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Response:
-    """Jobs, newest first; `state` is one or several with commas between them.
+    """Jobs and runs that the command line started, newest first.
 
-    Runs that the command line started are among those of the first page.
+    `state` is one or several with commas between them.
     """
     found = parts(request)
     states = [word for word in (state or "").split(",") if word]
@@ -81,15 +80,9 @@ def list_jobs(
             why=f"states are {', '.join(ALLOWED)}",
         )
     cursor = found.job(after).id if after else None
-    others = [] if after else outside_jobs(found)
     limited(limit, low=1, high=500)
-    if states:
-        jobs, more = found.jobs.list(state=states, after=cursor, limit=limit)
-    else:
-        jobs, more = found.jobs.all(after=cursor, limit=limit)
-    shown = [job for job in others if not states or job.state in states]
-    shown = sorted([*jobs, *shown], key=lambda job: job.created_at, reverse=True)
-    return ApiJson({"jobs": [state_of(found, job) for job in shown], "has_more": more})
+    jobs, more = found.jobs.all(state=states or None, after=cursor, limit=limit)
+    return ApiJson({"jobs": [state_of(found, job) for job in jobs], "has_more": more})
 
 
 @router.post("", response_model=schemas.JobView)
@@ -163,12 +156,16 @@ def act(request: Request, job_id: str, action: Action, body: Changes | None = No
     """Cancel, pause, resume, retry, clone, or stop early with the best checkpoint so far."""
     found = parts(request)
     job = found.job(job_id)
-    _managed(job)
-    if body is not None and body.settings and action != "clone":
+    if action not in ("cancel", "clone"):
+        _managed(job)
+    changes = dict(body.settings) if body else {}
+    if changes and action != "clone":
         raise ApiError(400, f"{action} takes no settings", code="invalid_value", param="settings")
+    if isinstance(changes.get("model"), str):
+        changes["model"] = known_model(found, changes["model"])
     try:
         if action == "clone":
-            changed = found.jobs.clone(job.id, **(body.settings if body else {}))
+            changed = found.jobs.clone(job.id, **changes)
         elif action == "cancel" and job.state == "cancelled":
             changed = job
         else:
@@ -185,8 +182,8 @@ def _managed(job: Job) -> None:
             400,
             f"{job.name} was started by the command line",
             code="not_managed",
-            why="the service shows it and leaves it alone",
-            fix=f"kill the process, or luthier train --resume true --output_dir {job.run_path}",
+            why="the service shows it, and can only cancel or clone it",
+            fix=f"luthier train --resume true --output_dir {job.run_path}",
         )
 
 

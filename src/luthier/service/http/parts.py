@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,6 @@ from luthier.service.workers.chat import Chats
 from luthier.service.workers.helper import Helpers
 
 JOB_ID = re.compile(r"ftjob-[0-9A-Za-z-]{1,80}")
-OUTSIDE = "ftjob-run"
-"""How ids of runs begin that the command line started."""
-
 FILE_ID = re.compile(r"file-[0-9A-Za-z]{1,80}")
 
 
@@ -36,7 +33,6 @@ class Parts:
     Args:
         home: Folder of luthier's own files.
         roots: Folders that jobs may name by path, besides `home`.
-        outside: Finds a run by its id that no job made.
     """
 
     home: Path
@@ -47,7 +43,6 @@ class Parts:
     credentials: Credentials
     limits: Limits
     roots: tuple[Path, ...] = ()
-    outside: Callable[["Parts", str], Job | None] = lambda parts, id: None
     state: State = field(default_factory=State)
     histories: Histories = field(default_factory=Histories)
     results_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -62,8 +57,6 @@ class Parts:
         """The job of an id; a forged one reads like an unknown one."""
         if not JOB_ID.fullmatch(id):
             raise not_found("job", id, param="fine_tuning_job_id")
-        if id.startswith(OUTSIDE) and (job := self.outside(self, id)) is not None:
-            return job
         return self.jobs.get(id)
 
     def history(self, job: Job) -> History:

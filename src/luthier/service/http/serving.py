@@ -1,6 +1,7 @@
 """`luthier serve`: every part of the service put together, and a server on a port."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -129,10 +130,29 @@ def serve(options: Options, *, home: Path | None = None, ready: Callable[[str, s
         server.run(sockets=[listening])
 
 
+def _clear(path: Path) -> None:
+    """Remove the socket of a server that is no more; whatever else is there stays.
+
+    Raises:
+        FileExistsError: A live server listens there, or it is no socket.
+    """
+    if not path.is_socket():
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "it is not a socket")
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        else:
+            raise FileExistsError(errno.EEXIST, "a server listens there")
+
+
 def _listen(options: Options, stack: contextlib.ExitStack) -> tuple[socket.socket, str]:
     try:
         if options.unix is not None:
-            options.unix.unlink(missing_ok=True)
+            _clear(options.unix)
             listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             listening.bind(str(options.unix))
             options.unix.chmod(0o600)

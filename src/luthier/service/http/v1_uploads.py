@@ -76,6 +76,7 @@ class _Pending:
     created: float = field(default_factory=time.time)
     status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
     parts: dict[str, int] = field(default_factory=dict)
+    alone: threading.Lock = field(default_factory=threading.Lock)
     file: File | None = None
 
     @property
@@ -120,8 +121,10 @@ class Uploads:
         """
         with self._lock:
             for one in self._open.values():
-                if one.status == "pending" and time.time() > one.created + LIFE_S:
+                old = one.status == "pending" and time.time() > one.created + LIFE_S
+                if old and one.alone.acquire(blocking=False):  # one that is worked on is not old
                     one.end("expired")
+                    one.alone.release()
             pending = [one for one in self._open.values() if one.status == "pending"]
             if len(pending) >= MAX_OPEN:
                 raise ApiError(
@@ -159,8 +162,8 @@ class Uploads:
         Raises:
             ApiError: 404, or 400: it has ended.
         """
-        with self._lock:
-            found = self.get(id)
+        found = self.get(id)
+        with found.alone:
             if found.status == "pending" and time.time() > found.created + LIFE_S:
                 found.end("expired")
             if found.status != "pending":
@@ -193,14 +196,18 @@ def create_upload(request: Request, body: CreateUpload) -> Response:
 async def add_part(request: Request, upload_id: str) -> Response:
     """Add a part."""
     found, uploads = parts(request), _uploads(request)
-    with uploads.pending(upload_id) as upload:
-        folder = upload.folder
+    folder = await run_in_threadpool(_folder, uploads, upload_id)  # waits while it is put together
     with found.uploading.held():
         form = await read_upload(request, folder, name="data")
         with form:
             part_id = await run_in_threadpool(_keep, uploads, upload_id, form)
     body = {"id": part_id, "object": "upload.part", "created_at": int(time.time())}
     return ApiJson({**body, "upload_id": upload_id})
+
+
+def _folder(uploads: Uploads, upload_id: str) -> Path:
+    with uploads.pending(upload_id) as upload:
+        return upload.folder
 
 
 def _keep(uploads: Uploads, upload_id: str, form: Form) -> str:

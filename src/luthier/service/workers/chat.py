@@ -227,8 +227,13 @@ class Chats:
         return process is not None and process.alive
 
     def release(self) -> bool:
-        """Give the device to a job that waits for it; false while an answer is being written."""
-        with self._lock:
+        """Give the device to a job that waits for it; false while an answer is being written.
+
+        It does not wait for a process that is being started: whoever asks has other jobs too.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
             process = self._processes.get(self._device)
             if process is None or not process.alive:
                 return True
@@ -236,6 +241,8 @@ class Chats:
                 return False
             process.stop()
             return True
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """End every process."""
