@@ -1,13 +1,17 @@
 """Requests at odd moments: what is being worked on, what is gone, names that are also arguments."""
 
+import asyncio
 import socket
 import threading
 
 import pytest
+from starlette.requests import Request
 
 from luthier.errors import SettingsError
+from luthier.service.http.envelope import ApiError
 from luthier.service.http.feeds import job_feed
 from luthier.service.http.serving import Options, _listen
+from luthier.service.http.v1_chat import _whole
 
 
 def queued(client):
@@ -61,6 +65,41 @@ def test_the_stream_of_a_job_that_was_deleted_ends(client):
     client.post(f"/api/jobs/{id}/cancel")
     client.delete(f"/api/jobs/{id}")
     assert feed.poll() == [("", None)]
+
+
+def test_the_model_stops_when_nobody_waits_for_its_answer(app):
+    ended = threading.Event()
+
+    class Endless:
+        def complete(self, request):
+            try:
+                while True:
+                    yield {"type": "delta", "index": 0, "text": "and "}
+            finally:
+                ended.set()
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    app.parts.chats.close()
+    app.parts.chats = Endless()
+    request = Request({"type": "http", "app": app.routes}, gone)
+    with pytest.raises(ApiError, match="cut off"):
+        asyncio.run(asyncio.wait_for(_whole(request, {}), 5))
+    assert ended.is_set()
+    assert app.parts.generating.inside == 0
+
+
+def test_a_repair_that_was_killed_does_not_keep_the_next_from_its_file(client):
+    row = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'
+    files = {"file": ("rows.jsonl", row * 2)}
+    id = client.post("/v1/files", data={"purpose": "fine-tune"}, files=files).json()["id"]
+    for left in (f".fix-{id}.jsonl", f".fix-{id}.jsonl.fixes.jsonl"):
+        (client.app.parts.files.folder / left).write_text("")
+    fixed = client.post(f"/api/files/{id}/fix")
+    assert fixed.status_code == 200, fixed.text
+    assert fixed.json()["file"]["filename"] == "rows-fixed.jsonl"
+    assert not any((client.app.parts.home / "service" / "uploads").iterdir())
 
 
 def test_a_unix_socket_takes_no_other_files_place(tmp_path, luthier_home):

@@ -9,21 +9,23 @@ The device is held from the first line to the end of the process.
 """
 
 import contextlib
+import dataclasses
 import queue
 import sys
 import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from luthier.data.types import Message
 from luthier.errors import ChatBusyError, LuthierError, RunBusyError, SettingsError
 from luthier.inference.completion import Wanted, complete
 from luthier.inference.generate import PrefixCache
-from luthier.models.source import resolve_source
+from luthier.models.source import ModelSource, resolve_source
 from luthier.recipes.opening import Opened, open_model, quantisation_of, training_of
-from luthier.recipes.rendering import read_dialogue
+from luthier.recipes.rendering import Rendering, open_rendering, read_dialogue
 from luthier.runs import device_lease
 from luthier.worker.lines import Lines
 
@@ -38,6 +40,7 @@ class Models:
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, tuple[Opened, PrefixCache]] = OrderedDict()
+        self._rendering: tuple[Path, Rendering] | None = None  # of the base asked for last
 
     def has(self, name: str) -> bool:
         """Whether no loading is needed."""
@@ -52,13 +55,27 @@ class Models:
         elif (tuned := self._tuned_from(name)) is not None:
             assert tuned.adapters is not None
             with tuned.adapters.disabled():
-                yield tuned, None
+                yield self._as_base(tuned, resolve_source(name)), None
         else:
             while len(self._open) >= MAX_MODELS:
                 self._open.popitem(last=False)
             opened = open_model(name)
             self._open[name] = opened, PrefixCache(opened.model)
             yield self._open[name]
+
+    def _as_base(self, tuned: Opened, source: ModelSource) -> Opened:
+        """The weights of `tuned` with what its base makes of a dialogue, and not its training."""
+        if self._rendering is None or self._rendering[0] != source.base:
+            self._rendering = source.base, open_rendering(source)
+        own = self._rendering[1]
+        return dataclasses.replace(
+            tuned,
+            source=source,
+            tokenizer=own.tokenizer,
+            renderer=own.renderer,
+            system_prompt=own.system_prompt,
+            notices=own.notices,
+        )
 
     def _tuned_from(self, name: str) -> Opened | None:
         """An open model that is this base with an adapter, in the same precision."""
@@ -102,6 +119,8 @@ class ChatWorker:
 
     def _answer(self, request: Request) -> None:
         try:
+            if request["id"] in self._cancelled:  # while it waited
+                raise CancelledError
             for event in self._events(request):
                 if request["id"] in self._cancelled:
                     raise CancelledError

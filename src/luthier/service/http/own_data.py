@@ -1,5 +1,7 @@
 """Data, plan and advice: what is asked before a job is made.  Helpers answer, in their processes."""
 
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -7,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from luthier.config.read import load
+from luthier.durable import make_folders
 from luthier.errors import SettingsError
 from luthier.service.http import schemas
 from luthier.service.http.commands import commands
@@ -74,8 +77,10 @@ def fix(request: Request, file_id: str) -> Response:
     old = found.files.get(file_id) if FILE_ID.fullmatch(file_id) else None
     if old is None:
         raise not_found("file", file_id, param="file_id")
-    target = found.files.folder / f".fix-{file_id}.jsonl"
-    try:
+    unfinished = found.home / "service" / "uploads"  # emptied when the server starts
+    make_folders(unfinished)
+    with tempfile.TemporaryDirectory(prefix="fix-", dir=unfinished) as folder:
+        target = Path(folder) / "rows.jsonl"
         answer = found.help(
             "fix",
             {"file": str(found.files.path(file_id)), "target": str(target)},
@@ -84,8 +89,6 @@ def fix(request: Request, file_id: str) -> Response:
         with target.open("rb") as stream:
             stem = old.filename.rpartition(".")[0] or old.filename
             new = found.files.add(stream, f"{stem}-fixed.jsonl", old.purpose)
-    finally:
-        target.unlink(missing_ok=True)
     return ApiJson({"file": file_object(new), "done": answer.get("done", [])})
 
 

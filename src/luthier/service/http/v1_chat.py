@@ -1,7 +1,8 @@
 """`/v1/chat/completions` and `/v1/completions`: answers of base and tuned models."""
 
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -129,7 +130,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Any:
     tools = list(asked.get("tools") or [])
     identifier = new_id("chatcmpl")
     if not body.stream:
-        done = await _whole(found, asked)
+        done = await _whole(request, asked)
         shown = chat_object(
             identifier, body.model, done, wants_logprobs=bool(body.logprobs), tools=tools
         )
@@ -238,7 +239,7 @@ async def completions(request: Request, body: CompletionRequest) -> Any:
             echo=str(prompts[0]) if echo else "",
         )
         return await _streamed(found, {**base, "prompt": prompts[0]}, chunks)
-    done = [await _whole(found, {**base, "prompt": prompt}) for prompt in prompts]
+    done = [await _whole(request, {**base, "prompt": prompt}) for prompt in prompts]
     return ApiJson(
         text_object(
             identifier,
@@ -249,12 +250,15 @@ async def completions(request: Request, body: CompletionRequest) -> Any:
     )
 
 
-async def _whole(found: Parts, asked: Mapping[str, Any]) -> Answers:
-    """Every answer, when all are there."""
-    done = Answers()
+async def _whole(request: Request, asked: Mapping[str, Any]) -> Answers:
+    """Every answer, when all are there; the model stops when nobody waits for them any more."""
+    found, done = parts(request), Answers()
     with found.generating.held():
-        async for event in _events(found, asked):
-            done.take(event)
+        async with contextlib.aclosing(_events(found, asked)) as events:
+            async for event in events:
+                done.take(event)
+                if await request.is_disconnected():
+                    raise ApiError(400, "the request was cut off", code="cut_off")
     return done
 
 
@@ -300,7 +304,7 @@ async def _encoded(
     yield b"data: [DONE]\n\n"
 
 
-async def _events(found: Parts, asked: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+async def _events(found: Parts, asked: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any]]:
     """Events of the chat process; whoever stops listening stops the model."""
     iterator: Iterator[Mapping[str, Any]] = found.chats.complete(dict(asked))
     try:
