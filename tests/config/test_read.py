@@ -140,8 +140,6 @@ def test_what_cannot_be_meant_is_refused(given, message):
         ({"pretraining_tp": 1}, None, None),
         ({"padding_side": "right"}, None, None),
         ({"trust_remote_code": False}, None, None),
-        ({"report_to": "tensorboard"}, "report_to", "none"),
-        ({"report_to": ["wandb", "mlflow"]}, "report_to", "none"),
         ({"warmup_steps": 0}, "warmup_ratio", 0.0),
         ({"train_on_inputs": True}, "train_on", "all"),
         ({"assistant_only_loss": True}, "train_on", "assistant"),

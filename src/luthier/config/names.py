@@ -208,10 +208,4 @@ def unused(name: str, value: Any) -> str | None:
     """A sentence for a value of one of our settings that other tools use to say "not set"."""
     if name == "max_steps" and str(value) == "-1":
         return "max_steps: -1 means num_train_epochs decides"
-    trackers = value if isinstance(value, list | tuple) else [value]
-    if name == "report_to" and trackers != ["none"]:
-        called = ", ".join(map(str, trackers)) or "nothing"
-        return (
-            f"report_to: {called} is ignored: events.jsonl in the run directory holds every figure"
-        )
     return None

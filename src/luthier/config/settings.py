@@ -51,6 +51,15 @@ def _named(**names: str) -> BeforeValidator:
     )
 
 
+def _one_tracker(value: Any) -> Any:
+    names = list(value) if isinstance(value, list | tuple) else [value]
+    if names in ([], [None]):
+        return "none"
+    if len(names) > 1 or names == ["all"]:
+        raise ValueError("a run reports to one tracker: none, tensorboard, wandb or mlflow")
+    return names[0]
+
+
 Strings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
@@ -260,8 +269,11 @@ class Settings(BaseModel):
     save_total_limit: PositiveInt | None = 2
     """Checkpoints kept besides the best one.  `null`: all."""
 
-    report_to: Literal["none"] = "none"
-    """Trackers to report to.  The run directory always holds every figure in `events.jsonl`."""
+    report_to: Annotated[
+        Literal["none", "tensorboard", "wandb", "mlflow"], BeforeValidator(_one_tracker)
+    ] = "none"
+    """Where to report to besides `events.jsonl` of the run directory, which always holds every
+    figure: TensorBoard event files, Weights & Biases, or MLflow."""
 
     output_dir: str | None = Field(None, min_length=1, max_length=1024)
     """The run directory itself.  Not given: `runs/<date>-<model>-<dataset>`."""

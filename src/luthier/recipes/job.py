@@ -13,6 +13,7 @@ from luthier.recipes.choices import check_devices, lease_names
 from luthier.recipes.train import read_launch, run_leased
 from luthier.runs import RunDirectory, device_lease
 from luthier.runs.place import locked
+from luthier.trackers import require
 
 FAILED, FENCED, BUSY = 2, 74, 75
 """Exit statuses: the events say why; replaced by a later attempt; run or device in use."""
@@ -35,6 +36,7 @@ def run_job(path: Path, attempt: int) -> int:
         directory = RunDirectory.open(path)
         try:
             check_devices(resolved.settings.devices)
+            require(resolved.settings.report_to)
             return run_leased(resolved, directory, None).exit_code
         except RunBusyError:  # somebody resumed the run by hand
             return BUSY

@@ -19,6 +19,7 @@ from luthier.recipes import samples
 from luthier.recipes.inputs import context_length, load_rows, make_inputs, make_renderer
 from luthier.recipes.start import agree_with_start
 from luthier.runs import RunDirectory
+from luthier.trackers import require
 
 SMALL_BYTES = 2 * 2**20
 """Data up to this size is read and rendered here; more would make the start of a run slower."""
@@ -31,6 +32,7 @@ def preflight(resolved: Resolved) -> None:
         LuthierError: What the run itself would raise.
     """
     settings = resolved.settings
+    require(settings.report_to)
     ignores_plan()  # junk in the environment is refused, whether or not it is looked at later
     samples.wanted()
     if settings.resume:

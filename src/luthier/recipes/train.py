@@ -44,6 +44,7 @@ from luthier.recipes.trainee import Trainee
 from luthier.recipes.voice import Voice
 from luthier.recipes.watch import Watcher
 from luthier.runs import EventLog, RunDirectory, device_lease
+from luthier.trackers import reporting
 
 LOSS_SCALE = 2.0**14
 """First loss scale of float16, whose small gradients would be zero."""
@@ -163,8 +164,8 @@ def run_rank(
             stack.enter_context(directory.lock())
             log = stack.enter_context(EventLog(directory, [on_event] if on_event else []))
             Voice(log, directory)
-        interrupt = stack.enter_context(Interrupt())
-        machine = this_machine(ranks.rank)
+            stack.enter_context(reporting(resolved.settings.report_to, log, directory))
+        interrupt, machine = stack.enter_context(Interrupt()), this_machine(ranks.rank)
         stack.enter_context(deterministic(machine, resolved.settings.deterministic))
         context = RunContext(resolved, directory, ranks, log, interrupt, machine)
         monitor = Monitor(directory.monitor_file, device=machine.device) if ranks.first else None
@@ -179,9 +180,8 @@ def run_rank(
             _say_failed(context, error)
             raise
         code = (interrupt.requested or 0) if result.reason == "interrupted" else 0
-        facts = {"exit_code": code, "seconds": time.monotonic() - started}
-        peaks = {"peaks": monitor.peaks()} if monitor else {}
-        result = RunResult(**{**result.__dict__, **facts, **peaks})
+        seconds, peaks = time.monotonic() - started, monitor.peaks() if monitor else {}
+        result = dataclasses.replace(result, exit_code=code, seconds=seconds, peaks=peaks)
         summary = result.as_dict()
         shown = {name: summary[name] for name in ("step", "reason", "result", "seconds")}
         context.emit("finished", **shown, summary=summary)

@@ -163,8 +163,8 @@ class RunDirectory:
         with self.lock():
             if not self.never_trained:  # another process has begun it meanwhile
                 return False
-            for path in (self.path / "start", self.checkpoints):
-                shutil.rmtree(path, ignore_errors=True)
+            for name in ("start", "checkpoints", "tensorboard", "wandb", "mlruns"):
+                shutil.rmtree(self.path / name, ignore_errors=True)
             for name in WRITTEN:
                 (self.path / name).unlink(missing_ok=True)
         self._begin()
