@@ -25,7 +25,6 @@ from luthier.engine.loop import Interrupted, LoopState, train
 from luthier.engine.monitor import Monitor
 from luthier.engine.schedule import learning_rate_at, warmup_steps
 from luthier.errors import LuthierError, NonFiniteError, RankError
-from luthier.events import Event
 from luthier.models.source import ModelSource
 from luthier.recipes import plan, prepare
 from luthier.recipes.choices import check_devices, lease_names, this_machine
@@ -44,14 +43,13 @@ from luthier.recipes.trainee import Trainee
 from luthier.recipes.voice import Voice
 from luthier.recipes.watch import Watcher
 from luthier.runs import EventLog, RunDirectory, device_lease
+from luthier.runs.log import Listener
 from luthier.trackers import reporting
 
 LOSS_SCALE = 2.0**14
 """First loss scale of float16, whose small gradients would be zero."""
 
 _PER_DEVICE = {"per_device_train_batch_size"}  # chosen anew for another number of devices
-
-Listener = Callable[[Event], None]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.tracking import MlflowClient
-
 _TAG = "luthier.run"
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 _LONGEST = 500
@@ -27,10 +24,15 @@ class MLflow:
     """
 
     def __init__(self, folder: Path, name: str, key: str) -> None:
+        from mlflow import entities, tracking  # here, not above: an extra, and slow to load
+
+        self._entities = entities
         if "MLFLOW_TRACKING_URI" not in os.environ:
             # MLflow wants to be told that files are meant; it favours databases for new stores.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or folder.as_uri())
+        self._client = tracking.MlflowClient(
+            os.environ.get("MLFLOW_TRACKING_URI") or folder.as_uri()
+        )
         called = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "luthier"
         experiment = self._client.get_experiment_by_name(called)
         place = experiment.experiment_id if experiment else self._client.create_experiment(called)
@@ -44,24 +46,27 @@ class MLflow:
             self._id = run.info.run_id
         self.has = max((point.step for point in self._points()), default=-1)
 
-    def _points(self) -> list[Metric]:
+    def _points(self) -> list[Any]:
         names = ("train/loss", "eval/loss")
         return [p for name in names for p in self._client.get_metric_history(self._id, name)]
 
     def settings(self, values: Mapping[str, Any]) -> None:
         """As parameters, cut to 500 characters; MLflow never changes them after the first time."""
         if self._new:
-            params = [Param(name, str(value)[:_LONGEST]) for name, value in values.items()]
+            params = [
+                self._entities.Param(name, str(value)[:_LONGEST]) for name, value in values.items()
+            ]
             self._client.log_batch(self._id, params=params)
 
     def rewind(self, step: int) -> None:
         """MLflow cannot take a figure back: steps that it has are not told again."""
-        tag = RunTag("luthier.resumed_from_step", str(step))
+        tag = self._entities.RunTag("luthier.resumed_from_step", str(step))
         self._client.log_batch(self._id, tags=[tag])
 
     def figures(self, step: int, time: float, values: Mapping[str, float]) -> None:
         """All in one request."""
-        metrics = [Metric(name, value, int(time * 1000), step) for name, value in values.items()]
+        now, metric = int(time * 1000), self._entities.Metric
+        metrics = [metric(name, value, now, step) for name, value in values.items()]
         self._client.log_batch(self._id, metrics=metrics)
 
     def flush(self) -> None:

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 
 class WeightsAndBiases:
     """One W&B run for one run directory, found again on resume by an id made from it.
@@ -22,6 +20,8 @@ class WeightsAndBiases:
     """
 
     def __init__(self, folder: Path, name: str, key: str, reported: int) -> None:
+        import wandb  # here, not above: an extra, and slow to load
+
         folder.mkdir(exist_ok=True)
         known = any(folder.glob(f"wandb/*run-*-{key}"))
         self._run = wandb.init(
