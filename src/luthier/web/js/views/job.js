@@ -30,12 +30,13 @@ export default function Job({ route }) {
   usePolling(job && LIVE.includes(job.state) && !live, whole);
   const act = async (verb, body) => {
     try {
-      await post(`${path}/${verb}`, body);
+      const made = await post(`${path}/${verb}`, body);
       toast(t(`job.done.${verb}`));
+      if (made.id !== id) return go("job", made.id); // a retry is a job of its own
     } catch (failed) {
       setError(failed);
     }
-    detail.again();
+    return detail.again();
   };
   if (!job) return html`<${PageHead} title=${t("job.title")} /><${ErrorNote} error=${detail.error} />${!detail.error && html`<${Loading} />`}`;
   const last = steps.at(-1);

@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "../lib.js";
 import { get, post, useData } from "../api.js";
 import { t } from "../i18n.js";
 import { go, replace } from "../route.js";
+import { PLACED, fromAddress, fromJob, settingsOf, toAddress, without } from "../parts/form.js";
 import { Button, ErrorNote, PageHead, toast } from "../parts/basic.js";
 import { FileChoice, ModelChoice } from "../parts/choose.js";
 import { Live } from "../parts/plan.js";
@@ -10,33 +11,6 @@ import { SettingField, SettingsForm } from "../parts/settings_form.js";
 
 const METHODS = ["lora", "qlora", "full"];
 const OBJECTIVES = ["sft", "dpo", "text"];
-const PLACED = ["model", "dataset", "eval_dataset", "method", "objective", "output_dir", "resume", "load_in_4bit", "load_in_8bit"];
-
-function fromAddress({ model, data, held, method, objective, s, name }) {
-  let more = {};
-  try {
-    more = s ? JSON.parse(s) : {};
-  } catch {
-    more = {}; // a damaged address is an empty form, not an error
-  }
-  return { model: model ?? "starter", data: data ?? "", held: held ?? "", method: method ?? "lora", objective: objective ?? "sft", name: name ?? "", more };
-}
-
-const toAddress = (form) => ({ ...form, more: undefined, s: Object.keys(form.more).length ? JSON.stringify(form.more) : "" });
-
-function fromJob(detail) {
-  const given = Object.keys(detail.given ?? {}).length ? detail.given : detail.settings;
-  const one = (value) => (Array.isArray(value) ? value[0] : value) ?? "";
-  const more = Object.fromEntries(Object.entries(given).filter(([name, value]) => !PLACED.includes(name) && value !== null));
-  return { model: given.model ?? detail.job.base, data: one(given.dataset), held: one(given.eval_dataset), method: given.method ?? "lora", objective: given.objective ?? "sft", name: "", more };
-}
-
-export function settingsOf(form) {
-  const settings = { model: form.model, dataset: [form.data], method: form.method, objective: form.objective, ...form.more };
-  if (form.held) settings.eval_dataset = [form.held];
-  if (form.method === "full") delete settings.lora_dim;
-  return settings;
-}
 
 export default function NewJob({ route }) {
   const [form, setForm] = useState(() => fromAddress(route.query));
@@ -56,7 +30,7 @@ export default function NewJob({ route }) {
     replace("new", toAddress(next));
   };
   const set = (name, value) => {
-    const { [name]: _, ...others } = form.more;
+    const others = without(form.more, name);
     change({ more: value === undefined ? others : { ...others, [name]: value } });
   };
   const take = ({ method = form.method, objective = form.objective, ...more }) => change({ method, objective, more: { ...form.more, ...more } });
@@ -79,8 +53,8 @@ export default function NewJob({ route }) {
         <section class="card stack" aria-labelledby="what"><h2 id="what">${t("new.what")}</h2>
           <div class="form-grid">
             <${ModelChoice} id="model" label=${t("new.model")} value=${form.model} onChange=${(model) => change({ model })} />
-            <${FileChoice} id="data" label=${t("new.data")} value=${form.data} onChange=${(data) => change({ data })} help=${html`<a href="#/data">${t("new.upload")}</a>`} />
-            <${FileChoice} id="held" label=${t("new.held")} value=${form.held} onChange=${(held) => change({ held })} empty=${t("new.held.none")} />
+            <${FileChoice} id="data" label=${t("new.data")} value=${form.data} onChange=${(data) => change({ data, more: without(form.more, "dataset") })} help=${html`<a href="#/data">${t("new.upload")}</a>`} />
+            <${FileChoice} id="held" label=${t("new.held")} value=${form.held} onChange=${(held) => change({ held, more: without(form.more, "eval_dataset") })} empty=${t("new.held.none")} />
             <div class="field"><label for="name">${t("new.name")}</label><input id="name" class="input" maxlength="64" value=${form.name} onInput=${(event) => change({ name: event.target.value })} /></div>
           </div>
         </section>
