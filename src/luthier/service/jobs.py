@@ -19,6 +19,7 @@ from luthier.runs.place import slug
 from luthier.service.files import Files, new_id, safe_label
 from luthier.service.ledger import log, wrong_state
 from luthier.service.listing import Listing
+from luthier.service.moved import follow_move
 from luthier.service.records import Job, job_of
 from luthier.service.states import ACTIVE, TERMINAL, State, Wish
 from luthier.service.store import Store, to_json
@@ -51,6 +52,7 @@ class Jobs(Listing):
         self.home = home or store.home
         self.files = files or Files(store)
         self.max_waiting, self.may_use = max_waiting, may_use
+        follow_move(store, self.home)
         self._finish_deletions()
 
     def create(
