@@ -27,6 +27,12 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC = frozenset({"/healthz", "/login", "/api/login", "/api/session"})
 """Open to everybody: none tells more than that luthier is here."""
 
+PUBLIC_BYTES = 16 * 1024
+"""Of a body that anybody may send; a token has at most 512 characters."""
+
+MANY_BYTES = 64 * 1024
+"""Larger bodies are parsed in a thread, beside other requests."""
+
 GUARDED = ("/v1", "/api", "/openapi.json")
 UPLOADS = ("/v1/files", "/v1/uploads/")
 CSP = (
@@ -194,6 +200,8 @@ class Guard:
     async def _body(self, request: _Request, receive: Receive) -> Receive:
         """The body, bounded; a JSON one is read and checked here, an upload passes through."""
         limit = self._limits.json_bytes
+        if request.path in PUBLIC:
+            limit = min(limit, PUBLIC_BYTES)
         if is_upload(request.method, request.path):
             limit = self._limits.upload_bytes
             _check_length(request, limit)
@@ -217,7 +225,9 @@ class Guard:
         except TimeoutError as error:
             raise too_slow() from error
         body = b"".join(pieces)
-        if body:
+        if len(body) > MANY_BYTES:
+            await asyncio.to_thread(strict.decode, body)
+        elif body:
             strict.decode(body)
         return Replayed(body, receive)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from luthier.service.http.envelope import ApiError
@@ -11,7 +12,9 @@ MAX_DEPTH = 100
 
 MAX_KEYS = 100_000
 MAX_DIGITS = 400
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+"""A text, or what is left of a body whose last text has no end: every match is one pass."""
+
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 
@@ -22,8 +25,8 @@ def _refuse(message: str) -> ApiError:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise _refuse(f"the key {twice[:60]!r} is given twice in one object")
     return fields
 
