@@ -99,6 +99,8 @@ def test_chat_answers_streams_and_gives_the_device_back(chats: Chats) -> None:
     stream = chats.complete({**ASK, "max_tokens": 400, "temperature": 1.0})
     next(stream)
     assert not chats.release()  # an answer is being written
+    with pytest.raises(ChatBusyError, match="a job waits"):
+        list(chats.complete(ASK))
     stream.close()
     assert chats.holds_device
     assert chats.release()

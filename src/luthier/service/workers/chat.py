@@ -27,6 +27,9 @@ MAX_WAITING = 8
 START_S = 120.0
 """Longest wait for the process to import its libraries and take the device."""
 
+WANTED_S = 2.0
+"""How long after a job asked for the device no further request is taken: it asks again and again."""
+
 SILENT_S = 600.0
 """Longest silence while a model is loaded or a token computed."""
 
@@ -174,6 +177,7 @@ class Chats:
         self._device, self._log, self._idle_s = device, log, idle_s
         self._lock = threading.Lock()
         self._processes: dict[str, _Process] = {}
+        self._wanted = -WANTED_S
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="chat-idle", daemon=True).start()
 
@@ -186,10 +190,17 @@ class Chats:
                 `tools`.  `device: "cpu"` answers on the processor beside a running job.
 
         Raises:
-            ChatBusyError: A job has the device, or `MAX_WAITING` requests wait.
+            ChatBusyError: A job has the device or waits for it, or `MAX_WAITING` requests wait.
             LuthierError: What the model's process reports.
         """
-        process = self._process("none" if request.get("device") == "cpu" else self._device)
+        device = "none" if request.get("device") == "cpu" else self._device
+        if device == self._device and time.monotonic() - self._wanted < WANTED_S:
+            raise ChatBusyError(
+                f"a job waits for device {device}",
+                why="it starts when the answers at work are done",
+                fix='try again when it has ended, or with "luthier": {"device": "cpu"}',
+            )
+        process = self._process(device)
         if process.waiting >= MAX_WAITING:
             raise ChatBusyError(
                 f"{MAX_WAITING} requests are waiting for an answer",
@@ -230,16 +241,18 @@ class Chats:
         """Give the device to a job that waits for it; false while an answer is being written.
 
         It does not wait for a process that is being started: whoever asks has other jobs too.
+        No further request is taken meanwhile, or one after the other would keep the job out.
         """
+        self._wanted = time.monotonic()
         if not self._lock.acquire(blocking=False):
             return False
         try:
             process = self._processes.get(self._device)
-            if process is None or not process.alive:
-                return True
-            if process.waiting:
-                return False
-            process.stop()
+            if process is not None and process.alive:
+                if process.waiting:
+                    return False
+                process.stop()
+            self._wanted = -WANTED_S
             return True
         finally:
             self._lock.release()
