@@ -13,11 +13,16 @@ CPU = SimpleNamespace(kind="cpu", bf16=False, capability=None)
 BATCH = BatchShape.plain([40, 24], [20, 12])
 
 
-def planned(**settings):
+def planned(batches=(BATCH,), gradients_held=False, **settings):
     config = tiny_config("llama").to_dict()
     given = {"model": "any", "dataset": "rows.jsonl", "torch_dtype": "float32", **settings}
     return exact(
-        read.load(given).settings, config=config, device=CPU, batches=[BATCH], evaluation=[BATCH]
+        read.load(given).settings,
+        config=config,
+        device=CPU,
+        batches=batches,
+        evaluation=[BATCH],
+        gradients_held=gradients_held,
     )
 
 
@@ -36,3 +41,14 @@ def test_the_parts_add_up_to_the_peak_and_the_weights_are_all_counted():
 def test_what_a_run_would_refuse_is_refused_by_the_same_error():
     with pytest.raises(TargetError, match="no_such_proj"):
         planned(lora_target_modules=["no_such_proj"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_that_are_held_stand_for_the_micro_batches_before(dtype):
+    walked = planned([BATCH, BATCH], method="full", torch_dtype=dtype)
+    held = planned([BATCH], gradients_held=True, method="full", torch_dtype=dtype)
+    few_scalars = 256  # sums of the metrics of the first
+    assert held.peak_bytes == pytest.approx(walked.peak_bytes, abs=few_scalars)
+    assert held.parts["gradients"] == walked.parts["gradients"] > 0
+    alone = planned([BATCH], method="full", torch_dtype=dtype)
+    assert alone.phases["step forward"] < held.phases["step forward"]

@@ -153,6 +153,7 @@ def exact(
     batches: Sequence[BatchShape],
     evaluation: Sequence[BatchShape] = (),
     reference: BatchShape | None = None,
+    gradients_held: bool = False,
     timeout_s: float = 300,
 ) -> ExactPlan:
     """Count the memory of a run by doing its steps without memory.
@@ -164,6 +165,8 @@ def exact(
         batches: Micro-batches of the largest optimiser step, in their order.
         evaluation: Micro-batches of the largest kind in an evaluation; none without held-out rows.
         reference: The largest pair, which DPO scores alone before step 1.
+        gradients_held: Earlier micro-batches of the step, which are not walked through, have left
+            their gradients.
         timeout_s: The process is ended after so many seconds.
 
     Raises:
@@ -178,6 +181,7 @@ def exact(
         "batches": [asdict(shape) for shape in batches],
         "evaluation": [asdict(shape) for shape in evaluation],
         "reference": None if reference is None else asdict(reference),
+        "gradients_held": gradients_held,
     }
     answer = _ask(request, timeout_s)
     parts = {name: answer["parts"].get(name, 0) for name in PARTS}

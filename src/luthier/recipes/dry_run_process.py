@@ -89,6 +89,14 @@ class _Updater(Updater):
 
     tracker: StorageTracker
 
+    def hold_gradients(self) -> None:
+        """As after a micro-batch: a gradient for every weight, in the kind it accumulates in."""
+        for name, weight in self.trained.items():
+            if weight.dtype in (torch.float32, torch.float64):
+                weight.grad = torch.zeros_like(weight)
+            else:
+                self._sums[name] = torch.zeros_like(weight, dtype=torch.float32)
+
     def prepare(self, ranks: Ranks, loss_scale: float = 1.0) -> float:
         self.tracker.label("gradients", *self.gradients().values())
         self.tracker.enter("optimiser step")
@@ -104,6 +112,7 @@ class _DryRun:
         self.dtype = DTYPES[_dtype_name(settings, request["device"])]
         self.batches = [BatchShape.from_json(body) for body in request["batches"]]
         self.evaluation = [BatchShape.from_json(body) for body in request["evaluation"]]
+        self.gradients_held = request.get("gradients_held", False)
         self.reference = request["reference"] and BatchShape.from_json(request["reference"])
         self.notes: list[str] = []
 
@@ -182,6 +191,8 @@ class _DryRun:
 
         step = self._step(self.batches)
         tracker.enter("optimiser state", "optimiser")
+        if self.gradients_held:
+            updater.hold_gradients()
         train(
             objective,
             lambda _: step,

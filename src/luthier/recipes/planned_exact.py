@@ -6,9 +6,6 @@ from luthier.planner.data_shape import DataShape
 from luthier.recipes.dry_run import BatchShape, ExactPlan, exact
 from luthier.recipes.planned import Planned
 
-MOST_BATCHES = 2
-"""From the second micro-batch of a step on, nothing new is held."""
-
 
 def walk(planned: Planned) -> ExactPlan:
     """Walk through the largest step of a plan without memory.
@@ -19,50 +16,40 @@ def walk(planned: Planned) -> ExactPlan:
     """
     plan, settings = planned.plan, planned.plan.decided(planned.resolved.settings)
     pair = settings.objective == "dpo"
-    batches = None
-    if planned.data is not None:
-        batches = _real(planned.data, planned)
-    batches = batches or _assumed(plan.work, pair)
+    batch = _real(planned.data, planned) if planned.data is not None else None
+    batch = batch or _assumed(plan.work, pair)
     return exact(
         settings,
         config=planned.config,
         device=plan.device,
-        batches=batches,
-        evaluation=batches[-1:] if planned.data is not None and planned.data.held_out else (),
-        reference=batches[-1] if pair else None,
+        batches=[batch],
+        evaluation=[batch] if planned.data is not None and planned.data.held_out else (),
+        reference=batch if pair else None,
+        gradients_held=plan.work.micro_batches > 1,
     )
 
 
-def _real(data: DataShape, planned: Planned) -> list[BatchShape]:
-    """Micro-batches of the step with the peak, that one last.
+def _real(data: DataShape, planned: Planned) -> BatchShape | None:
+    """The micro-batch with the peak.
 
-    Another epoch cuts its steps otherwise, so the largest may come when gradients are held already.
+    Another epoch cuts its steps otherwise, so it may come when gradients are held already.
     """
     if data.examples is None:
-        return []
+        return None
     cuts = data.largest(planned.plan.cut)
-    pieces = cuts.samples[cuts.largest.index(planned.plan.work)]
-    return [
-        BatchShape.of(
-            pack(
-                [s for index in piece for s in data.examples[index].sequences],
-                share=planned.plan.cut.share,
-            )
-        )
-        for piece in reversed(pieces[:MOST_BATCHES])
-    ]
+    piece, *_ = cuts.samples[cuts.largest.index(planned.plan.work)]
+    sequences = [s for index in piece for s in data.examples[index].sequences]
+    return BatchShape.of(pack(sequences, share=planned.plan.cut.share))
 
 
-def _assumed(work: Work, pair: bool) -> list[BatchShape]:
+def _assumed(work: Work, pair: bool) -> BatchShape:
     """Rows of the longest length that fill the largest micro-batch."""
-    count = max(1, work.tokens // max(1, work.longest * (3 if pair else 2) // 2))
-    if not pair:
-        count = max(1, round(work.tokens / work.longest))
-        length, learned = work.tokens // count, max(1, work.targets // count)
-        shape = BatchShape.plain([length] * count, [learned] * count)
-    else:
-        shape = _pairs(count, work.tokens // count, max(1, work.targets // count // 2))
-    return [shape] * min(MOST_BATCHES, work.micro_batches)
+    if pair:
+        count = max(1, work.tokens // max(1, work.longest * 3 // 2))
+        return _pairs(count, work.tokens // count, max(1, work.targets // count // 2))
+    count = max(1, round(work.tokens / work.longest))
+    length, learned = work.tokens // count, max(1, work.targets // count)
+    return BatchShape.plain([length] * count, [learned] * count)
 
 
 def _pairs(count: int, tokens: int, learned: int) -> BatchShape:
