@@ -49,6 +49,18 @@ def _found(client: Any, job: str) -> str:
     return str(matching[0])
 
 
+def _brief(job: dict[str, Any]) -> dict[str, Any]:
+    """What people look for in a job, its moments as local time."""
+    from datetime import datetime
+
+    hidden = ("metadata", "managed", "wish")
+    shown = {name: value for name, value in job.items() if name not in hidden and value}
+    for name, value in shown.items():
+        if name.endswith("_at") and isinstance(value, int | float):
+            shown[name] = datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+    return shown
+
+
 @jobs.command("list")
 def list_(
     state: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
@@ -78,8 +90,7 @@ def show(job: JobId, url: Url = None, as_json: AsJson = False) -> None:
     if as_json:
         render.dump(found)
         return
-    hidden = ("metadata", "managed", "wish")
-    brief = {name: value for name, value in found["job"].items() if name not in hidden and value}
+    brief = _brief(found["job"])
     progress = {name: value for name, value in found["progress"].items() if value is not None}
     given = {name: value for name, value in found["given"].items() if value is not None}
     render.facts({**brief, "asked for": given, "progress": progress}, as_json=False)
