@@ -90,6 +90,8 @@ def test_a_login_link_works_once(app, stranger):
     code = app.parts.credentials.new_code()
     answer = stranger.get(f"/login?code={code}", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    again = stranger.get(f"/login?code={code}", follow_redirects=False)
+    assert (again.status_code, again.headers["location"]) == (303, "/")  # clicked once more
     stranger.cookies.clear()
     assert stranger.get(f"/login?code={code}", follow_redirects=False).status_code == 401
     assert stranger.get("/v1/files").status_code == 401
@@ -136,3 +138,9 @@ def test_a_forged_or_old_cookie_is_no_cookie(app, stranger, monkeypatch):
     assert (
         stranger.get("/v1/files", headers={"cookie": f"luthier_session={good}"}).status_code == 401
     )
+
+
+def test_a_path_that_is_a_view_leads_to_it(stranger):
+    answer = stranger.get("/job/ftjob-x", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/#/job/ftjob-x")
+    assert stranger.get("/nothing.js").status_code == 404

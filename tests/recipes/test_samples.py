@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 import luthier
 from luthier.errors import EnvironmentVariableError
-from luthier.recipes.samples import VARIABLE
+from luthier.recipes.sample_count import VARIABLE
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def train(
 ) -> None:
     """Fine-tune a model.  Every setting of the file is also a flag, and the flag wins."""
     import os
+    import sys
 
     from luthier.cli import render
     from luthier.config.continued import load_or_continue
@@ -53,7 +54,10 @@ def train(
 
         def show(event: Event) -> None:
             if as_json or event.type != "failed":  # `main` reports the error itself, with its fix
-                watcher.on_event(event)
+                try:
+                    watcher.on_event(event)
+                except BrokenPipeError:  # `luthier train ... | head`: nobody reads, the run goes on
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         result = run(resolved, on_event=show)
     raise typer.Exit(result.exit_code)

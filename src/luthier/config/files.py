@@ -92,9 +92,8 @@ def read_text(path: Path) -> str:
         if not path.is_file():
             raise ConfigFileError(
                 f"{path} is not a file",
-                why="luthier train takes one YAML or JSON file of settings",
-                fix=f"luthier train --model {path if path.is_dir() else 'starter'} "
-                "--dataset rows.jsonl",
+                why="what stands alone is one YAML or JSON file of settings; a model has its flag",
+                fix=f"--model {path if path.is_dir() else 'starter'} --dataset rows.jsonl",
             )
         if path.name.lower().removesuffix(".gz").endswith(_ROWS):
             raise ConfigFileError(

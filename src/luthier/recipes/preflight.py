@@ -15,8 +15,8 @@ from luthier.data.tokenizer import Tokenizer
 from luthier.models.source import ModelSource, resolve_local
 from luthier.models.weights import find_weights
 from luthier.planner.refuse import ignores_plan
-from luthier.recipes import samples
 from luthier.recipes.inputs import context_length, load_rows, make_inputs, make_renderer
+from luthier.recipes.sample_count import wanted
 from luthier.recipes.start import agree_with_start
 from luthier.runs import RunDirectory
 from luthier.trackers import require
@@ -34,7 +34,7 @@ def preflight(resolved: Resolved) -> None:
     settings = resolved.settings
     require(settings.report_to)
     ignores_plan()  # junk in the environment is refused, whether or not it is looked at later
-    samples.wanted()
+    wanted()
     if settings.resume:
         return  # compared with what the run began with, by the run
     if settings.output_dir is not None:

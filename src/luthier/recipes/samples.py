@@ -4,42 +4,23 @@ Asked for by `LUTHIER_SAMPLES`, the number of prompts; the service asks for its 
 the training depends on them: they are greedy, read the weights, and draw no random number.
 """
 
-import os
 import time
 from collections.abc import Sequence
 
 from luthier.data.tokenizer import Tokenizer
 from luthier.data.types import Example
 from luthier.engine.memory import is_out_of_memory, release_memory
-from luthier.errors import EnvironmentVariableError
 from luthier.events import Event
 from luthier.inference.generate import generate
+from luthier.recipes.sample_count import wanted
 from luthier.recipes.trainee import Trainee
 from luthier.runs import EventLog
 
-VARIABLE = "LUTHIER_SAMPLES"
-MOST = 8
 MAX_TOKENS, MAX_SECONDS = 64, 10.0
 """Of one answer, and of all of one evaluation: a slow device gives shorter answers."""
 
 EAGER, PAUSE_S = 20, 60.0
 """So many evaluations are shown at once; later ones at most once in so many seconds."""
-
-
-def wanted() -> int:
-    """How many samples are asked for.
-
-    Raises:
-        EnvironmentVariableError: The variable holds no number from 0 to 8.
-    """
-    text = os.environ.get(VARIABLE, "0")
-    if text.isdigit() and int(text) <= MOST:
-        return int(text)
-    raise EnvironmentVariableError(
-        f"{VARIABLE}={text[:100]!r} is not a number of samples",
-        why=f"it is a whole number from 0 to {MOST}",
-        fix=f"unset {VARIABLE}",
-    )
 
 
 class Samples:

@@ -77,6 +77,8 @@ async def login_link(
     """The link that `luthier serve` prints: works once."""
     found = parts(request)
     if not found.credentials.take_code(code):
+        if found.credentials.is_session(request.cookies.get(COOKIE, "")):  # clicked once more
+            return RedirectResponse("/", status_code=303, headers={"cache-control": "no-store"})
         await asyncio.sleep(WRONG_S)
         raise _wrong("this login link has been used, or is too old")
     answer = RedirectResponse("/", status_code=303, headers={"cache-control": "no-store"})

@@ -8,8 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from urllib.parse import quote
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from luthier.service.http.envelope import ApiError
@@ -39,7 +40,7 @@ class _File:
 
 
 class Page:
-    """Serves the page and its files; any other path without a dot is the page too.
+    """Serves the page and its files; any other path without a dot leads to a view of the page.
 
     Args:
         folder: What is served; the package's own page where none is given.
@@ -80,7 +81,7 @@ class Page:
         path = scope["path"]
         found = self._files.get("/index.html" if path == "/" else path)
         if found is None and "." not in path.rpartition("/")[2]:
-            found = self._files.get("/index.html")  # views of the page are paths of their own
+            return RedirectResponse("/#" + quote(path), status_code=303)  # where its views are
         if found is None:
             message = f"there is no GET {path[:200]}"
             return ApiError(404, message, code="unknown_url").response()
