@@ -24,7 +24,7 @@ from luthier.errors import (
     RunNotFoundError,
     SettingsError,
 )
-from luthier.runs import EventLog, RunDirectory, device_lease, home, list_runs
+from luthier.runs import EventLog, RunDirectory, device_lease, directory, home, list_runs
 from luthier.runs.place import slug
 
 
@@ -399,6 +399,18 @@ def test_of_ten_processes_in_one_directory_exactly_one_works(tmp_path):
             process.kill()
             process.wait()
     assert len(list(tmp_path.glob("won-*"))) == rounds
+
+
+def test_a_run_begun_between_two_looks_is_continued(tmp_path, monkeypatch):
+    path, look = tmp_path / "run", directory._check_empty
+
+    def late(place, resume):
+        monkeypatch.setattr(directory, "_check_empty", look)
+        RunDirectory.create(place)  # another process, in just this moment
+        look(place, resume)
+
+    monkeypatch.setattr(directory, "_check_empty", late)
+    assert RunDirectory.create(path, resume=True).path == path
 
 
 def test_a_device_is_leased_to_one_process_at_a_time():

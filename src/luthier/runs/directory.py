@@ -68,10 +68,13 @@ class RunDirectory:
         if (path / RUN_MARK).exists():
             run = cls(path)
             return run if not resume and run._begin_again() else run._continue(resume)
-        _check_empty(path, resume)
         try:
+            _check_empty(path, resume)
             return cls(path)._begin()
-        except RunExistsError:  # another process began it just now; the lock says who works in it
+        except RunExistsError:
+            if not (path / RUN_MARK).exists():
+                raise
+            # Another process began it just now; the lock says who works in it.
             return cls(path)._continue(resume)
 
     @classmethod
