@@ -67,7 +67,7 @@ def measure(path: str, tokens: bool) -> None:
     """In a process of its own: check the file and print what it took."""
     from luthier.config import read
     from luthier.data.doctor import check
-    from luthier.recipes.check_data import check_data
+    from luthier.recipes.before.check import check_data
 
     began, cpu = time.perf_counter(), time.process_time()
     if tokens:

@@ -27,9 +27,9 @@ from luthier.engine import optim
 from luthier.planner.data_shape import DataShape
 from luthier.planner.device import Device
 from luthier.planner.plan import Plan, plan
-from luthier.recipes import train as training
-from luthier.recipes.dry_run import BatchShape, worst_step
-from luthier.recipes.steps import Cutter, EvalSource, StepSource
+from luthier.recipes.exact.dry_run import BatchShape, worst_step
+from luthier.recipes.run import train as training
+from luthier.recipes.run.steps import Cutter, EvalSource, StepSource
 
 WORDS = [
     "to",
@@ -150,7 +150,7 @@ class Watch:
         training.prepare.read_data = read
 
     def _watch_pairs(self) -> None:
-        from luthier.recipes import reference
+        from luthier.recipes.run import reference
 
         real = reference.pack
 

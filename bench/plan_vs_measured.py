@@ -151,7 +151,7 @@ def compare(asked: Config) -> Config:
     """One row: the run, its exact plan and its closed form."""
     from bench.memory_run import measure
 
-    from luthier.recipes.dry_run_process import dry_run
+    from luthier.recipes.exact.process import dry_run
 
     def measured_apart(asked: Config) -> Config:
         os.environ["LUTHIER_HOME"] = tempfile.mkdtemp()
@@ -197,7 +197,7 @@ def main() -> None:
     from luthier.kernels.bnb import bitsandbytes
 
     importlib.import_module("bench.memory_run")
-    importlib.import_module("luthier.recipes.dry_run_process")
+    importlib.import_module("luthier.recipes.exact.process")
     torch.set_num_threads(1)
     bitsandbytes()
     rows = read_rows(asked.out)

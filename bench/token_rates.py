@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from luthier.data.read import read_rows
-from luthier.data.token_rates import features
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.reading.read import read_rows
+from luthier.data.tokens.token_rates import features
+from luthier.data.tokens.tokenizer import Tokenizer
 
 TOKENIZERS = {
     "gpt2": ("gpt2", [50257, 49152, 50304]),

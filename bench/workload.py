@@ -17,14 +17,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from luthier.config import read
 from luthier.data.load import load_samples
+from luthier.data.packing.steps import StepPlanner
 from luthier.data.prepare import prepare
-from luthier.data.steps import StepPlanner
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.models.adapter_files import save_adapter
 from luthier.models.adapters import attach
 from luthier.models.load import load_base
-from luthier.models.source import resolve_source
-from luthier.recipes.inputs import make_renderer
+from luthier.recipes.before.inputs import make_renderer
+from luthier.sources.source import resolve_source
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("LUTHIER_SHARED", CHECKOUT.parent / "shared" / "data"))

@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.conftest import SHARED
 
-from luthier.data.convert import _added, _bpe, _byte_level, _byte_names, _definition, convert
-from luthier.data.template import ChatTemplate
-from luthier.data.tokenizer import Tokenizer
-from luthier.data.tokenizer_files import TokenizerFiles
+from luthier.data.rendering.template import ChatTemplate
+from luthier.data.tokens.convert import _added, _bpe, _byte_level, _byte_names, _definition, convert
+from luthier.data.tokens.tokenizer import Tokenizer
+from luthier.data.tokens.tokenizer_files import TokenizerFiles
 from luthier.data.types import Message, Origin
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)

@@ -24,8 +24,8 @@ import yaml
 import luthier
 from luthier.config import read
 from luthier.errors import BadRowsError
-from luthier.recipes.advise import advise_run
-from luthier.recipes.evaluation import evaluate_model
+from luthier.recipes.after.evaluate import evaluate_model
+from luthier.recipes.before.advise import advise_run
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "advisor_vs_defaults.csv"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from luthier.advisor import Facts, Rows, advise
+from luthier.advisor.measure import measure_machine, measure_model
+from luthier.advisor.sources import SOURCES
 from luthier.gallery import find_model
-from luthier.planner.advice import Facts, Rows, advise
-from luthier.planner.advice.measure import measure_machine, measure_model
-from luthier.planner.advice.sources import SOURCES
 from luthier.planner.device import Device
 
 RESULTS = Path(__file__).parents[1] / "results" / "advisor_situations.md"

@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from luthier.service.http.app import Application
-from luthier.service.http.limits import Limits
-from luthier.service.http.server import bound, make_server
+from luthier.service.http.door.limits import Limits
+from luthier.service.http.door.server import bound, make_server
 from luthier.service.http.serving import Options, assembled
 
 TOKEN = "test-token-of-at-least-16"

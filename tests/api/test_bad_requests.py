@@ -12,9 +12,9 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from luthier.service.http.limits import Limits
-from luthier.service.http.logs import read_logs, safe_text
-from luthier.service.http.server import PatientProtocol
+from luthier.service.http.door.limits import Limits
+from luthier.service.http.door.server import PatientProtocol
+from luthier.service.http.page.logs import read_logs, safe_text
 
 from .conftest import BASE, TOKEN, client_of, on_a_port
 

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from luthier.service.http.limits import Limits
+from luthier.service.http.door.limits import Limits
 from luthier.service.http.serving import Options, assembled
 
 from .conftest import TOKEN

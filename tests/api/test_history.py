@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
-from luthier.service.http.columns import Columns
-from luthier.service.http.history import History, Tail
-from luthier.service.http.journal import backwards
+from luthier.service.http.live.columns import Columns
+from luthier.service.http.live.history import History, Tail
+from luthier.service.http.openai.job_events import backwards
 
 
 def step(number, loss=1.0, **more):

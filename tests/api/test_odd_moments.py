@@ -8,10 +8,10 @@ import pytest
 from starlette.requests import Request
 
 from luthier.errors import SettingsError
-from luthier.service.http.envelope import ApiError
+from luthier.service.http.door.envelope import ApiError
 from luthier.service.http.feeds import job_feed
+from luthier.service.http.openai.v1_chat import _whole
 from luthier.service.http.serving import Options, _listen
-from luthier.service.http.v1_chat import _whole
 
 
 def queued(client):

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from luthier.errors import EnvironmentVariableError, SettingsError
-from luthier.service.http.credentials import Credentials, load_token, new_token
+from luthier.service.http.door.credentials import Credentials, load_token, new_token
 from luthier.service.http.serving import Options, allowed_hosts, check
 
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from luthier.service.http.envelope import ApiError
-from luthier.service.http.strict import decode
+from luthier.service.http.door.envelope import ApiError
+from luthier.service.http.door.strict import decode
 
 MANY = 100_000
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 import yaml
 
+from luthier.advisor.speech import LANGUAGES
 from luthier.cli.main import main
 from luthier.config import read
-from luthier.planner.speech import LANGUAGES
 
 
 @pytest.fixture

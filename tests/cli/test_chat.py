@@ -6,12 +6,12 @@ import pytest
 import torch
 from tests.tiny import tiny_model_folder
 
-from luthier.cli import chat
-from luthier.data.render import Renderer
-from luthier.data.template import choose_template
-from luthier.data.tokenizer import Tokenizer
+from luthier.cli.commands import chat
+from luthier.data.rendering.render import Renderer
+from luthier.data.rendering.template import choose_template
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.errors import AdapterError, SettingsError
-from luthier.inference.chat import ChatSession, Sampling
+from luthier.inference.dialogue import ChatSession, Sampling
 from luthier.models.load import load_base
 
 

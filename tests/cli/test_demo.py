@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from luthier.cli import demo, render
+from luthier.cli.commands import demo
+from luthier.cli.drawing import render
 from luthier.recipes.demo import DemoResult, SideBySide
-from luthier.recipes.train import RunResult
+from luthier.recipes.run.train import RunResult
 
 
 def ended(**figures):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from luthier.cli.jobs import _brief
+from luthier.cli.commands.jobs import _brief
 
 
 def test_moments_of_a_job_are_dates():

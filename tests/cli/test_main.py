@@ -11,7 +11,7 @@ from luthier.cli import flags, main
 from luthier.config.settings import Settings
 from luthier.errors import SettingsError
 from luthier.events import Event
-from luthier.recipes import train as recipe
+from luthier.recipes.run import train as recipe
 
 PROBE = """
 import sys

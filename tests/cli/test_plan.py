@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from luthier.cli import main
-from luthier.recipes.planned import make_plan
+from luthier.recipes.before.planned import make_plan
 
 GIVEN = ["plan", "--model", "qwen3-8b", "--method", "qlora", "--device", "T4 16GB"]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from luthier.cli import render
+from luthier.cli.drawing import render
 from luthier.events import Event
 
 

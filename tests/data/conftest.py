@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import SHARED
 from tests.rendering import VOCABULARIES, converted
 
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.tokens.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from tests.rendering import byte_tokenizer, chat, chat_template
 
 from luthier.data.load import Loaded, LoadedFile, load_samples
 from luthier.data.prepare import fingerprint, overlap, prepare
-from luthier.data.render import Renderer
+from luthier.data.rendering.render import Renderer
 from luthier.data.types import BadRow, Conversation, Origin
 from luthier.errors import BadRowsError, NoRowsError, TooLongError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from luthier.data.formats import FORMATS, parse
 from luthier.data.formats.detect import FIELD_NAMES
 from luthier.data.load import load_samples
-from luthier.data.read import read_rows
+from luthier.data.reading.read import read_rows
 from luthier.data.types import Origin, Row, Text
 from luthier.errors import FormatError, LuthierError
 

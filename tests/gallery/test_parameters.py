@@ -102,7 +102,7 @@ def test_cards_have_the_numbers_of_the_published_configs(shared):
 def test_the_starter_has_as_many_parameters_as_its_card_says():
     from safetensors import safe_open
 
-    from luthier.models.source import starter_folder
+    from luthier.sources.source import starter_folder
 
     with safe_open(starter_folder() / "model.safetensors", framework="np") as file:
         held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -9,7 +9,7 @@ import torch
 from luthier.errors import SettingsError
 from luthier.inference.completion import Wanted, complete
 from luthier.inference.generate import generate
-from luthier.recipes.opening import Opened, open_model
+from luthier.recipes.after.open_model import Opened, open_model
 
 
 @pytest.fixture(scope="module")

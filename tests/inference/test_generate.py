@@ -8,7 +8,7 @@ import torch
 from tests.tiny import FAMILIES, IM_END, tiny_model_folder
 from torch import nn
 
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.errors import SettingsError, TooLongError
 from luthier.inference.generate import PrefixCache, batch_generate, generate
 from luthier.models.build import generation_mode

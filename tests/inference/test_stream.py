@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.tiny import tiny_tokenizer
 
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.inference.stream import HALF, stream_text
 
 

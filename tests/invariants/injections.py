@@ -46,7 +46,7 @@ def put(owner: Any, name: str, make: Patch) -> None:
 def _steps(change: Callable[[Any, Any], Any]) -> None:
     """Change each step of the loop after it is planned, given whether the loss is of tokens."""
     from luthier.engine import loop
-    from luthier.recipes.objective import TokenObjective
+    from luthier.recipes.run.objective import TokenObjective
 
     def make(train: Any) -> Any:
         def patched(objective: Any, plan: Any, *args: Any, **kwargs: Any) -> Any:
@@ -133,7 +133,7 @@ def ragged_micro_batch_dropped() -> None:
 
 def _sequences(change: Callable[[Any, Any], Any]) -> None:
     """Change every rendered sequence, given the tokenizer."""
-    from luthier.data.render import Renderer
+    from luthier.data.rendering.render import Renderer
 
     def make(sequence: Any) -> Any:
         return lambda self, draft: change(sequence(self, draft), self.tokenizer)
@@ -177,7 +177,7 @@ def double_bos() -> None:
 @injection
 def mask_shifted_by_truncation() -> None:
     """Ids lose their end and their mask loses its start."""
-    from luthier.data import truncate
+    from luthier.data.rendering import truncate
 
     def make(cut_end: Any) -> Any:
         def patched(sequence: Any, limit: int) -> Any:
@@ -194,7 +194,7 @@ def mask_shifted_by_truncation() -> None:
 
 
 def _batches(change: Callable[[Any], Any]) -> None:
-    from luthier.data import packing
+    from luthier.data.packing import pack as packing
 
     def make(pack: Any) -> Any:
         return lambda *args, **kwargs: change(pack(*args, **kwargs))
@@ -243,7 +243,7 @@ def unreset_positions() -> None:
 @injection
 def leaked_attention() -> None:
     """Every token of the row sees all tokens before it, whatever their sequence."""
-    from luthier.data.packing import Node
+    from luthier.data.packing.pack import Node
     from luthier.kernels.attention.layout import TreeLayout
 
     from_batch = TreeLayout.from_batch.__func__  # type: ignore[attr-defined]
@@ -307,7 +307,7 @@ def swapped_pair() -> None:
 @injection
 def reference_with_dropout() -> None:
     """The reference is scored with the adapter's dropout on."""
-    from luthier.recipes import reference
+    from luthier.recipes.run import reference
 
     def make(reference_values: Any) -> Any:
         def patched(context: Any, trainee: Any, *args: Any) -> Any:

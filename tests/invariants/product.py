@@ -13,22 +13,22 @@ from torch import Tensor
 
 from luthier.config import read
 from luthier.data.load import load_samples
+from luthier.data.packing.steps import StepPlanner
 from luthier.data.prepare import prepare
-from luthier.data.steps import StepPlanner
-from luthier.data.template import choose_template
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.rendering.template import choose_template
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.engine.distribution import Ranks
 from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import train
 from luthier.engine.optim import Updater
-from luthier.models.source import resolve_source
-from luthier.recipes.choices import DTYPES, Machine
-from luthier.recipes.context import RunContext
-from luthier.recipes.inputs import make_renderer
-from luthier.recipes.objective import PairObjective, TokenObjective
-from luthier.recipes.reference import ReferenceCache, score_pairs
-from luthier.recipes.steps import StepSource
-from luthier.recipes.trainee import Trainee, make_trainee
+from luthier.recipes.before.inputs import make_renderer
+from luthier.recipes.run.choices import DTYPES, Machine
+from luthier.recipes.run.context import RunContext
+from luthier.recipes.run.objective import PairObjective, TokenObjective
+from luthier.recipes.run.reference import ReferenceCache, score_pairs
+from luthier.recipes.run.steps import StepSource
+from luthier.recipes.run.trainee import Trainee, make_trainee
+from luthier.sources.source import resolve_source
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CUTS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from tests.invariants import reference as ref
 from tests.invariants.product import make_product, model_folder
 
 import luthier
-from luthier.data.steps import permutation
+from luthier.data.packing.steps import permutation
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROWS, STEPS, BATCH, ACCUMULATION = 20, 20, 2, 2

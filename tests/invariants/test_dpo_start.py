@@ -19,9 +19,9 @@ from tests.invariants.product import Product, make_product, model_folder
 from tests.invariants.test_parity import move
 
 import luthier
-from luthier.data.packing import pack
-from luthier.recipes.objective import PairObjective
-from luthier.recipes.steps import MicroBatch
+from luthier.data.packing.pack import pack
+from luthier.recipes.run.objective import PairObjective
+from luthier.recipes.run.steps import MicroBatch
 from luthier.runs import home
 
 FAMILIES = ("llama", "gpt2", "gemma2")

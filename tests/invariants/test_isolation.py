@@ -17,7 +17,7 @@ from tests.invariants.test_parity import move
 from tests.tiny import PACKABLE
 from torch import Tensor
 
-from luthier.data.packing import pack
+from luthier.data.packing.pack import pack
 from luthier.data.types import Sequence
 
 EXPERTS = ("mixtral", "qwen3_moe")

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 import luthier
 from luthier.engine.loop import train
-from luthier.recipes.objective import TokenObjective
+from luthier.recipes.run.objective import TokenObjective
 
 ENDED, PAD = SPECIAL[2], SPECIAL[0]
 METHODS: dict[str, dict[str, Any]] = {

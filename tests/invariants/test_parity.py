@@ -135,7 +135,7 @@ def test_dpo_gradient(family, method, cut, seed, folders, tmp_path):
 def test_positions_restart_at_every_root(folders, tmp_path):
     """RoPE hides wrong positions, so they are looked at themselves."""
     product = make_product(folders["llama"], ref.conversations(0), tmp_path)
-    from luthier.data.packing import pack
+    from luthier.data.packing.pack import pack
 
     batch = pack([s for e in product.examples for s in e.sequences], share=False)
     for node in batch.nodes:

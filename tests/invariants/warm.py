@@ -112,8 +112,8 @@ def serve() -> None:
     import torch
 
     torch.set_num_threads(1)  # before the fork: a pool of threads does not survive it
-    import luthier.cli.render
-    import luthier.recipes.train
+    import luthier.cli.drawing.render
+    import luthier.recipes.run.train
 
     modules = "llama", "qwen3_moe"
     for name in modules:
@@ -121,7 +121,7 @@ def serve() -> None:
     import bitsandbytes.optim  # noqa: F401
     import tests.invariants.faulty  # noqa: F401
 
-    assert luthier.cli.render
+    assert luthier.cli.drawing.render
     _say("ready")
     for line in sys.stdin:
         request = json.loads(line)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from luthier.data.packing import PackedBatch, pack
+from luthier.data.packing.pack import PackedBatch, pack
 from luthier.data.types import Sequence
 from luthier.errors import ArchitectureError
 from luthier.kernels.attention import ATTENTION, TreeLayout, attend, choose, register

@@ -7,7 +7,7 @@ from tests.tiny import FAMILIES, PACKABLE, VOCAB, tiny_config
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from luthier.data.packing import PackedBatch, pack
+from luthier.data.packing.pack import PackedBatch, pack
 from luthier.data.types import Sequence
 from luthier.kernels.attention import ATTENTION, TreeLayout, register
 

@@ -5,7 +5,7 @@ import torch
 from tests.models.test_scorer import sequences
 from tests.tiny import PACKABLE, tiny_model_folder
 
-from luthier.data.packing import pack
+from luthier.data.packing.pack import pack
 from luthier.gallery import family_of
 from luthier.models.adapters import attach
 from luthier.models.fuse import FrozenLinear, FusedGate, FusedNorm, fuse

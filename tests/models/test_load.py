@@ -21,10 +21,10 @@ from luthier.errors import (
     UnsafeWeightsError,
 )
 from luthier.models.build import generation_mode
-from luthier.models.check import check_tokenizer_fits
 from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation, QuantisedLinear
-from luthier.models.weights import read_header
+from luthier.sources.check import check_tokenizer_fits
+from luthier.sources.weights import read_header
 
 IDS = torch.arange(3, 27)[None]
 

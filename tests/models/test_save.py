@@ -10,10 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from luthier.errors import ModelError, NonFiniteError
 from luthier.models.adapters import attach
 from luthier.models.build import generation_mode
-from luthier.models.check import read_config
 from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation
 from luthier.models.save import copy_tokenizer, save_model
+from luthier.sources.check import read_config
 
 IDS = torch.arange(3, 27)[None]
 

@@ -8,7 +8,7 @@ import torch
 from tests.tiny import PACKABLE, tiny_model_folder
 from transformers import AutoModelForCausalLM
 
-from luthier.data.packing import pack
+from luthier.data.packing.pack import pack
 from luthier.data.types import Sequence
 from luthier.errors import ArchitectureError
 from luthier.gallery import family_of

@@ -9,24 +9,24 @@ from tests.tiny import tiny_model_folder
 from torch.profiler import ProfilerActivity, profile
 
 from luthier.config import read
-from luthier.data.steps import StepPlanner
+from luthier.data.packing.steps import StepPlanner
 from luthier.data.types import Example, Origin, Sequence
 from luthier.engine.distribution import Ranks
 from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import train
 from luthier.engine.optim import Updater
-from luthier.models.source import resolve_source
 from luthier.planner.activations import moments
 from luthier.planner.data_shape import Cut, DataShape
 from luthier.planner.device import this_machine
 from luthier.planner.plan import how_of
 from luthier.planner.shape import Shape
-from luthier.recipes.choices import DTYPES, Machine
-from luthier.recipes.context import RunContext
-from luthier.recipes.objective import PairObjective, TokenObjective
-from luthier.recipes.plan import OPTIMISERS
-from luthier.recipes.steps import StepSource
-from luthier.recipes.trainee import make_trainee
+from luthier.recipes.run.assembly import OPTIMISERS
+from luthier.recipes.run.choices import DTYPES, Machine
+from luthier.recipes.run.context import RunContext
+from luthier.recipes.run.objective import PairObjective, TokenObjective
+from luthier.recipes.run.steps import StepSource
+from luthier.recipes.run.trainee import make_trainee
+from luthier.sources.source import resolve_source
 
 FIELDS = {
     "hidden_size": 192,

@@ -8,7 +8,7 @@ import torch
 from tests.tiny import tiny_model_folder
 
 from luthier.config import read
-from luthier.recipes.train import run
+from luthier.recipes.run.train import run
 
 TRAIN, HELD = range(12), range(12, 18)
 

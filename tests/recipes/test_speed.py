@@ -2,7 +2,7 @@
 
 from luthier.planner.device import this_machine
 from luthier.planner.history import rate_of, timed
-from luthier.recipes.choices import this_machine as machine_here
+from luthier.recipes.run.choices import this_machine as machine_here
 from luthier.recipes.speed import time_products
 
 

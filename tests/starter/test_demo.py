@@ -9,7 +9,7 @@ from tests.conftest import CHECKOUT
 
 from luthier.config import read
 from luthier.recipes.demo import SFT, answers, data_file, run_demo
-from luthier.recipes.train import run
+from luthier.recipes.run.train import run
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ from tests.conftest import CHECKOUT
 
 from luthier.config import read
 from luthier.data.load import load_samples
-from luthier.data.render import Renderer
-from luthier.data.template import choose_template
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.rendering.render import Renderer
+from luthier.data.rendering.template import choose_template
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Conversation, Example, Message, Preference
 from luthier.models.load import load_base
 

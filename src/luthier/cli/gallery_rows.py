@@ -6,9 +6,9 @@ from typing import Any
 
 from luthier.errors import UsageError
 from luthier.gallery import GalleryModel, all_families, all_models, find_model
-from luthier.gallery.local import LocalModel, local_models
 from luthier.planner.device import Device, this_machine
 from luthier.planner.marks import METHODS, fit_marks
+from luthier.sources.local import LocalModel, local_models
 from luthier.units import format_count
 
 

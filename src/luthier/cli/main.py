@@ -38,7 +38,7 @@ def build(asked: str | None) -> typer.Typer:
     )
     app.callback()(_version)
     for name in COMMANDS:
-        import_module(f"luthier.cli.{name}").register(app, asked)
+        import_module(f"luthier.cli.commands.{name}").register(app, asked)
     return app
 
 
@@ -113,7 +113,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _report(error: LuthierError) -> None:
-    from luthier.cli.render import clean
+    from luthier.cli.drawing.render import clean
 
     typer.secho(f"error: {clean(str(error))}", fg=typer.colors.RED, err=True)
 

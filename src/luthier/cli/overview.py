@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from luthier import events
-from luthier.cli.render import cell
+from luthier.advisor.health import judge
+from luthier.cli.drawing.render import cell
 from luthier.config.read import load_saved
-from luthier.planner.health import judge
 from luthier.runs import RunDirectory
 
 PAUSE_S = 0.5

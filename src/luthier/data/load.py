@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from luthier.data.formats import Parsed, parse
-from luthier.data.opening import check_file
-from luthier.data.read import expand, read_rows
-from luthier.data.tables import no_rows
+from luthier.data.reading.files import check_file
+from luthier.data.reading.read import expand, read_rows
+from luthier.data.reading.tables import no_rows
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Row, Sample, Text
 from luthier.errors import FileAccessError, FormatError, NoRowsError, SettingsError
 
@@ -52,7 +52,7 @@ def load_samples(
     """The samples of one or several data sets, in the order of files and rows.
 
     Args:
-        datasets: Files, directories, patterns, or hub ids; see `luthier.data.read.expand`.
+        datasets: Files, directories, patterns, or hub ids; see `luthier.data.reading.read.expand`.
         columns: Our field names for theirs; see `luthier.data.formats.columns`.
         encoding: Of the text files; None is UTF-8.
         objective: What the samples are for: `sft` takes conversations and texts, `dpo` pairs,

@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from luthier.data import truncate
-from luthier.data.render import LongRow, Renderer
+from luthier.data.rendering import truncate
+from luthier.data.rendering.render import LongRow, Renderer
 from luthier.data.types import BadRow, Example, Preference, Sample
 from luthier.errors import BadRowsError, NoRowsError, NoTargetsError, TooLongError
 

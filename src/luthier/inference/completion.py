@@ -24,7 +24,7 @@ MAX_ANSWERS, MAX_STOPS, MAX_TOP = 8, 4, 20
 
 
 class Coder(Decoder, Protocol):
-    """The part of `luthier.data.tokenizer.Tokenizer` that is needed here."""
+    """The part of `luthier.data.tokens.tokenizer.Tokenizer` that is needed here."""
 
     @property
     def vocab_size(self) -> int: ...

@@ -12,7 +12,7 @@ HALF = "\ufffd"
 
 
 class Decoder(Protocol):
-    """The part of `luthier.data.tokenizer.Tokenizer` that is needed here."""
+    """The part of `luthier.data.tokens.tokenizer.Tokenizer` that is needed here."""
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str: ...
 

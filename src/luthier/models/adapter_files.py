@@ -16,17 +16,17 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import AdapterError, NonFiniteError
-from luthier.models.adapter_config import (
+from luthier.models.adapters import PREFIX, Adapters, LoraShared
+from luthier.models.quantise import QuantisedLinear
+from luthier.models.targets import linear_layers
+from luthier.sources.adapter_config import (
     CONFIG,
     WEIGHTS,
     check_weights_there,
     read_adapter_config,
     refused,
 )
-from luthier.models.adapters import PREFIX, Adapters, LoraShared
-from luthier.models.quantise import QuantisedLinear
-from luthier.models.targets import linear_layers
-from luthier.models.weights import TensorSpec, check_hashes, read_header
+from luthier.sources.weights import TensorSpec, check_hashes, read_header
 
 
 def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:

@@ -22,9 +22,9 @@ from transformers.utils import logging as transformers_logging
 from luthier.errors import CapacityError, DamagedWeightsError, QuantisationError
 from luthier.kernels.attention import ATTENTION
 from luthier.models.build import build, generation_config, make_config
-from luthier.models.check import ignored_code, read_config
 from luthier.models.quantise import Quantisation, QuantisedLinear
-from luthier.models.weights import TensorSpec, check_hashes, find_weights
+from luthier.sources.check import ignored_code, read_config
+from luthier.sources.weights import TensorSpec, check_hashes, find_weights
 from luthier.units import format_bytes
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}

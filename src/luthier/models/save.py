@@ -17,7 +17,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from luthier.errors import DamagedWeightsError, ModelError, NonFiniteError
 from luthier.models.adapters import LoraLayer, TrainedModule, plain_layer
 from luthier.models.quantise import QuantisedLinear
-from luthier.models.weights import find_weights
+from luthier.sources.weights import find_weights
 
 SHARD_BYTES = 5 * 10**9  # what the hub recommends at most
 TOKENIZER_FILES = (

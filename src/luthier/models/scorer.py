@@ -32,7 +32,7 @@ _SEQUENCES = 1024  # room for so many sequences of a sample in one number
 
 
 class Batch(BatchLike, Protocol):
-    """What is read of a packed batch (`luthier.data.packing`)."""
+    """What is read of a packed batch (`luthier.data.packing.pack`)."""
 
     @property
     def ids(self) -> NDArray[np.int32]: ...

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.config.settings import Settings
-from luthier.data.cut import tree_tokens
-from luthier.data.packing import pack
-from luthier.data.steps import StepPlanner
-from luthier.data.trie import common_prefix
+from luthier.data.packing.cut import tree_tokens
+from luthier.data.packing.pack import pack
+from luthier.data.packing.steps import StepPlanner
+from luthier.data.packing.trie import common_prefix
 from luthier.data.types import Example
 from luthier.planner.activations import Work
 

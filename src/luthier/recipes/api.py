@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from luthier import events
+from luthier.advisor.health import Judgement, judge
 from luthier.config import read
-from luthier.inference.chat import ChatSession, Comparison, Sampling
-from luthier.planner.health import Judgement, judge
-from luthier.recipes import train as training
-from luthier.recipes.opening import Opened, open_model
-from luthier.recipes.preflight import preflight
+from luthier.inference.dialogue import ChatSession, Comparison, Sampling
+from luthier.recipes.after.open_model import Opened, open_model
+from luthier.recipes.before.preflight import preflight
+from luthier.recipes.run import train as training
 from luthier.runs import RunDirectory
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from luthier.config import read
 from luthier.data.types import Conversation, Message, Origin
 from luthier.events import Event
-from luthier.inference.chat import Sampling
-from luthier.recipes.opening import Opened, open_model
-from luthier.recipes.train import RunResult, run
+from luthier.inference.dialogue import Sampling
+from luthier.recipes.after.open_model import Opened, open_model
+from luthier.recipes.run.train import RunResult, run
 
 SFT: dict[str, Any] = {
     "method": "lora",

@@ -6,7 +6,7 @@ import torch
 
 from luthier.kernels.cpu import matmul_dtype
 from luthier.planner.history import keep_rate
-from luthier.recipes.choices import Machine, choose_dtype
+from luthier.recipes.run.choices import Machine, choose_dtype
 
 TIMED_S = 0.3
 _SIZES = {"cpu": 512, "cuda": 4096}

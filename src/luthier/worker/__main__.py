@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from luthier.recipes.train import run_launched
+from luthier.recipes.run.train import run_launched
 
 
 def main() -> int:

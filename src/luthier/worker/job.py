@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from luthier.recipes.job import run_job
+from luthier.recipes.run.job import run_job
 
 
 def main() -> int:

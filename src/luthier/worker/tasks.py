@@ -10,7 +10,7 @@ Request = Mapping[str, Any]
 def preview(request: Request) -> dict[str, Any]:
     """Rows as training gets them: `settings`, `first` (1 is the first row), `count`."""
     from luthier.config import read
-    from luthier.recipes.preview import previews
+    from luthier.recipes.before.preview import previews
 
     resolved = read.load(dict(request["settings"]), {})
     return previews(resolved.settings, first=request.get("first", 1), count=request["count"])
@@ -18,8 +18,8 @@ def preview(request: Request) -> dict[str, Any]:
 
 def render(request: Request) -> dict[str, Any]:
     """The prompt that `messages` (and `tools`) make for `model`: its text, tokens and pieces."""
-    from luthier.models.source import resolve_source
-    from luthier.recipes.rendering import open_rendering, read_dialogue
+    from luthier.recipes.after.rendering import open_rendering, read_dialogue
+    from luthier.sources.source import resolve_source
 
     opened = open_rendering(resolve_source(request["model"]))
     messages = read_dialogue(request["messages"])
@@ -36,8 +36,8 @@ def render(request: Request) -> dict[str, Any]:
 
 def describe_model(request: Request) -> dict[str, Any]:
     """What `model` is: folders, family, adapter, the limits of its tokenizer and context."""
-    from luthier.models.source import resolve_source
-    from luthier.recipes.rendering import open_rendering
+    from luthier.recipes.after.rendering import open_rendering
+    from luthier.sources.source import resolve_source
 
     source = resolve_source(request["model"])
     opened = open_rendering(source)
@@ -55,7 +55,7 @@ def describe_model(request: Request) -> dict[str, Any]:
 
 def check(request: Request) -> dict[str, Any]:
     """The doctor's report of `files` for `model` (without one, the starter) and `objective`."""
-    from luthier.recipes.check_data import check_data
+    from luthier.recipes.before.check import check_data
 
     return check_data(_resolved(request)).to_dict()
 
@@ -72,7 +72,7 @@ def fix(request: Request) -> dict[str, Any]:
 
 def advise(request: Request) -> dict[str, Any]:
     """Settings for `model` and `files`, each with its reason in `lang`, towards a `goal`."""
-    from luthier.recipes.advise import advise_run
+    from luthier.recipes.before.advise import advise_run
 
     advice = advise_run(_resolved(request), goal=request.get("goal") or "", lang=request["lang"])
     return advice.to_dict()
@@ -89,7 +89,7 @@ def _resolved(request: Request) -> Any:
 def plan(request: Request) -> dict[str, Any]:
     """What a run with `settings` takes on `device` (this machine where it is null)."""
     from luthier.planner.device import Device
-    from luthier.recipes.planned import make_plan
+    from luthier.recipes.before.planned import make_plan
 
     named = request.get("device")
     found = make_plan(dict(request["settings"]), device=Device.parse(named) if named else None)

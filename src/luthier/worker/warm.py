@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import luthier.recipes.job
+import luthier.recipes.run.job
 from luthier import events
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
@@ -78,7 +78,7 @@ def _child(request: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(request["environment"])
         events.restart_clock()
-        status = luthier.recipes.job.run_job(Path(request["run"]), request["attempt"])
+        status = luthier.recipes.run.job.run_job(Path(request["run"]), request["attempt"])
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 1
     except BaseException:  # noqa: BLE001 - the last line of this process: shown in full

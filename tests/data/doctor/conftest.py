@@ -3,7 +3,7 @@
 import pytest
 from tests.tiny import tiny_model_folder
 
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.tokens.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")

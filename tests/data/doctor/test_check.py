@@ -14,7 +14,7 @@ from luthier.data.doctor.measure import padding
 from luthier.data.doctor.minhash import signature, similar_pairs
 from luthier.data.load import load_samples
 from luthier.data.prepare import prepare
-from luthier.data.render import Renderer
+from luthier.data.rendering.render import Renderer
 
 WORDS = [
     "river",

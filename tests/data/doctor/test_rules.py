@@ -7,8 +7,8 @@ import pytest
 from tests.data.doctor.cases import CASES, Case
 
 from luthier.data.doctor import RULES, check
-from luthier.data.render import Renderer
-from luthier.data.template import choose_template
+from luthier.data.rendering.render import Renderer
+from luthier.data.rendering.template import choose_template
 
 
 def written(folder, name, case, rows):

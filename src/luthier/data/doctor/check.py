@@ -16,8 +16,8 @@ from luthier.data.doctor.row import CheckedRow
 from luthier.data.doctor.rule import Facts, Rule
 from luthier.data.doctor.rules import RULES
 from luthier.data.doctor.stream import Progress, Read, Reading
-from luthier.data.read import expand
-from luthier.data.render import Renderer
+from luthier.data.reading.read import expand
+from luthier.data.rendering.render import Renderer
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Sample, Text
 from luthier.errors import NoRowsError, TemplateError
 
@@ -47,7 +47,7 @@ def check(
     are read and looked at; beyond 100,000, every tenth is rendered to count its tokens.
 
     Args:
-        files: Data sets, as `luthier.data.read.expand` takes them.
+        files: Data sets, as `luthier.data.reading.read.expand` takes them.
         renderer: Training's own, with the seq_length of the run; None counts no tokens.
         objective: What the rows are for: sft, dpo or text.
         held_out: Data sets that must not be among the rows.

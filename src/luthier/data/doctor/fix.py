@@ -17,8 +17,8 @@ from luthier.data.doctor.keys import exact_key, hash64
 from luthier.data.doctor.mend import Done, Mended, mend
 from luthier.data.doctor.stream import Progress, Read, Reading
 from luthier.data.formats import RowReader
-from luthier.data.opening import check_file
-from luthier.data.read import ending
+from luthier.data.reading.files import check_file
+from luthier.data.reading.read import ending
 from luthier.data.types import Origin
 from luthier.durable import make_folders, write_stream
 from luthier.errors import FileAccessError, FormatError, NoRowsError

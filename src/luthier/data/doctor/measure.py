@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.cut import tree_tokens
 from luthier.data.doctor.row import Sizes
-from luthier.data.render import Renderer
-from luthier.data.steps import permutation
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.packing.cut import tree_tokens
+from luthier.data.packing.steps import permutation
+from luthier.data.rendering.render import Renderer
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Conversation, Example, Feedback, Preference, Sample
 
 LIMITS = (512, 1024, 2048, 4096)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from luthier.data.content import strings
 from luthier.data.doctor.keys import exact_key
+from luthier.data.rendering.content import strings
 from luthier.data.types import (
     BadRow,
     Conversation,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from luthier.data.doctor.finding import Finding, Seen, Severity
 from luthier.data.doctor.places import Places
 from luthier.data.doctor.row import CheckedRow, excerpt
-from luthier.data.render import Renderer
-from luthier.data.tokenizer import Tokenizer
+from luthier.data.rendering.render import Renderer
+from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Origin
 from luthier.errors import LuthierError
 

@@ -17,9 +17,9 @@ from luthier.data.formats import RowReader
 from luthier.data.formats.parse import unknown_format
 from luthier.data.formats.suggest import check_cells, suggest_columns
 from luthier.data.formats.text import with_form
-from luthier.data.opening import encoding_error, guess_encoding, open_bytes
-from luthier.data.read import ending, read_rows
-from luthier.data.tables import no_rows
+from luthier.data.reading.files import encoding_error, guess_encoding, open_bytes
+from luthier.data.reading.read import ending, read_rows
+from luthier.data.reading.tables import no_rows
 from luthier.data.text_forms import Form, form_of, usual_form
 from luthier.data.types import BadRow, Origin, Row, Sample, Text
 from luthier.errors import (

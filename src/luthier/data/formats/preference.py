@@ -14,7 +14,7 @@ from luthier.data.formats.messages import (
     with_system,
 )
 from luthier.data.formats.tools import UnusableRowError, check_calls
-from luthier.data.strict_json import kind_of
+from luthier.data.reading.strict_json import kind_of
 from luthier.data.types import Feedback, Message, Preference
 
 Turns = Sequence[Message]

@@ -7,7 +7,7 @@ from typing import Any
 
 from luthier.data.formats.format import Context, Format, fields
 from luthier.data.formats.messages import text_of
-from luthier.data.read import ending
+from luthier.data.reading.read import ending
 from luthier.data.text_forms import Form, forms_of
 from luthier.data.types import Text
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.data.strict_json import decode, kind_of
+from luthier.data.reading.strict_json import decode, kind_of
 from luthier.data.types import Message, ToolCall
 from luthier.errors import LimitError
 

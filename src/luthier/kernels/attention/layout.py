@@ -31,7 +31,7 @@ class NodeLike(Protocol):
 
 
 class BatchLike(Protocol):
-    """What a packed batch (`luthier.data.packing`) has to offer."""
+    """What a packed batch (`luthier.data.packing.pack`) has to offer."""
 
     @property
     def nodes(self) -> Sequence[NodeLike]: ...

@@ -13,29 +13,23 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.errors import LuthierError
+from luthier.service.chats import Chats
 from luthier.service.files import Files
-from luthier.service.http import (
-    envelope,
-    openapi,
-    own_data,
-    own_jobs,
-    own_machine,
-    own_session,
-    v1_chat,
-    v1_files,
-    v1_jobs,
-    v1_models,
-    v1_uploads,
-)
-from luthier.service.http.credentials import Credentials
-from luthier.service.http.guard import GUARDED, Guard
-from luthier.service.http.limits import Limits
+from luthier.service.helpers import Helpers
+from luthier.service.http import openapi
+from luthier.service.http.door import envelope
+from luthier.service.http.door.credentials import Credentials
+from luthier.service.http.door.guard import GUARDED, Guard
+from luthier.service.http.door.limits import Limits
+from luthier.service.http.door.policy import may_use
+from luthier.service.http.door.static import Page
+from luthier.service.http.openai import v1_chat, v1_files, v1_jobs, v1_models, v1_uploads
+from luthier.service.http.page import data_routes as own_data
+from luthier.service.http.page import job_routes as own_jobs
+from luthier.service.http.page import machine_routes as own_machine
+from luthier.service.http.page import session_routes as own_session
 from luthier.service.http.parts import Parts
-from luthier.service.http.policy import may_use
-from luthier.service.http.static import Page
 from luthier.service.jobs import Jobs
-from luthier.service.workers.chat import Chats
-from luthier.service.workers.helper import Helpers
 
 
 def create_app(

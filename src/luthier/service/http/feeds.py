@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from luthier.errors import JobNotFoundError, LuthierError
+from luthier.service.http.live.streams import NAMELESS, Feed
 from luthier.service.http.machine import machine
 from luthier.service.http.models import shown_model
 from luthier.service.http.parts import Parts
-from luthier.service.http.streams import NAMELESS, Feed
 from luthier.service.records import Job
 
 TOLD = frozenset(

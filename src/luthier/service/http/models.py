@@ -6,10 +6,10 @@ from typing import Any
 
 from luthier.errors import SettingsError
 from luthier.gallery import find_model, nearest_names
-from luthier.service.http.create import refusal
-from luthier.service.http.envelope import ApiError
+from luthier.service.http.door.envelope import ApiError
+from luthier.service.http.door.policy import refuse_path
+from luthier.service.http.door.refusals import refusal
 from luthier.service.http.parts import Parts
-from luthier.service.http.policy import refuse_path
 from luthier.service.http.wire import model_object
 from luthier.service.records import Job, job_of
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from luthier.service.http.guard import PUBLIC
+from luthier.service.http.door.guard import PUBLIC
 
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 SCHEMES = {

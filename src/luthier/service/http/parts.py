@@ -10,17 +10,17 @@ from typing import Any
 from starlette.requests import Request
 
 from luthier.errors import LuthierError
+from luthier.service.chats import Chats
 from luthier.service.files import Files
-from luthier.service.http.credentials import Credentials
-from luthier.service.http.envelope import ApiError, not_found
-from luthier.service.http.guard import State
-from luthier.service.http.history import Histories, History
-from luthier.service.http.limits import Gate, Limits
-from luthier.service.http.streams import Hub
+from luthier.service.helpers import Helpers
+from luthier.service.http.door.credentials import Credentials
+from luthier.service.http.door.envelope import ApiError, not_found
+from luthier.service.http.door.guard import State
+from luthier.service.http.door.limits import Gate, Limits
+from luthier.service.http.live.history import Histories, History
+from luthier.service.http.live.streams import Hub
 from luthier.service.jobs import Jobs
 from luthier.service.records import Job
-from luthier.service.workers.chat import Chats
-from luthier.service.workers.helper import Helpers
 
 JOB_ID = re.compile(r"ftjob-[0-9A-Za-z-]{1,80}")
 FILE_ID = re.compile(r"file-[0-9A-Za-z]{1,80}")

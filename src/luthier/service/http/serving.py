@@ -9,17 +9,17 @@ from pathlib import Path
 
 from luthier.errors import SettingsError
 from luthier.runs import home as default_home
+from luthier.service.chats import Chats
 from luthier.service.devices import machine_devices
 from luthier.service.files import Files
+from luthier.service.helpers import Helpers
 from luthier.service.http.app import Application, create_app
-from luthier.service.http.credentials import load_token
-from luthier.service.http.limits import Limits
-from luthier.service.http.server import bound, make_server, raise_file_limit
+from luthier.service.http.door.credentials import load_token
+from luthier.service.http.door.limits import Limits
+from luthier.service.http.door.server import bound, make_server, raise_file_limit
 from luthier.service.jobs import Jobs
 from luthier.service.runner import Runner
 from luthier.service.store import Store
-from luthier.service.workers.chat import Chats
-from luthier.service.workers.helper import Helpers
 
 DEFAULT_PORT = 8080
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.service.files import File
-from luthier.service.http.history import History
+from luthier.service.http.live.history import History
 from luthier.service.records import Job
 
 WIRE_STATE = {

@@ -1,0 +1,70 @@
+"""`luthier plan`: memory, time and disk of a run before anything is loaded."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luthier.cli.options import AsJson
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="YAML or JSON file of settings.", show_default=False)
+]
+DeviceName = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help='Plan for another machine: "T4 16GB", "2x A100 80GB", "cpu 24GB".',
+        show_default="this machine",
+    ),
+]
+
+
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Also walk through one real step without memory or weights: seconds."
+    ),
+]
+
+
+def register(app: typer.Typer, asked: str | None) -> None:
+    """Add the command; its 60 flags only where they are asked for."""
+    if asked == "plan":
+        from luthier.cli.flags import with_settings
+
+        app.command()(with_settings(plan))
+    else:
+        app.command("plan", help=plan.__doc__)(lambda: None)
+
+
+def plan(
+    flags: dict[str, Any],
+    config: ConfigFile = None,
+    device: DeviceName = None,
+    exact: Exact = False,
+    as_json: AsJson = False,
+) -> None:
+    """Memory, time and disk of a run; whether it fits, and what to change if not.
+
+    Takes every setting that `luthier train` takes; without `dataset` the longest rows are assumed.
+    Exits with 2 where the run does not fit.
+    """
+    from luthier.cli.drawing import draw_plan, render
+    from luthier.planner.device import Device
+    from luthier.recipes.before.planned import make_plan
+
+    planned = make_plan(config, flags, device=Device.parse(device) if device else None)
+    walked = None
+    if exact:
+        from luthier.recipes.exact.walk import walk
+
+        walked = walk(planned)
+    if as_json:
+        more = {} if walked is None else {"exact": walked.to_dict()}
+        render.dump({**planned.plan.to_dict(), **more})
+    else:
+        draw_plan.show(planned.plan, planned.resolved.settings)
+        if walked is not None:
+            draw_plan.exact(walked, planned.plan)
+    raise typer.Exit(2 if planned.plan.verdict == "no" else 0)

@@ -1,0 +1,1 @@
+"""What is drawn in a terminal: the only user of rich."""

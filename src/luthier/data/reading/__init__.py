@@ -1,0 +1,1 @@
+"""Files to rows: bytes and text within limits, one reader for each kind of file."""

@@ -1,0 +1,218 @@
+"""Rows of CSV, of plain text, and of Parquet."""
+
+import csv
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from luthier.data.reading.files import MAX_LINE_CHARS, check_file, open_text
+from luthier.data.reading.strict_json import MAX_REPORTED, line_too_long
+from luthier.data.text_forms import form_of
+from luthier.data.types import Origin, Row
+from luthier.errors import LimitError, MalformedFileError, MissingExtraError, NoRowsError
+
+_PARQUET_BATCH_ROWS = 256
+
+
+class _LimitedLines:
+    """The lines of a stream as the csv module wants them, each within the limit."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name, self.number = stream, name, 0
+
+    def __iter__(self) -> "_LimitedLines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(MAX_LINE_CHARS + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) > MAX_LINE_CHARS:
+            raise line_too_long(self._name, self.number)
+        if "\0" in line:
+            raise MalformedFileError(
+                f"{self._name} line {self.number} holds a NUL byte",
+                why="text has none; the file is binary or damaged",
+                fix="look at it: file FILE",
+            )
+        return line
+
+
+def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
+    """Records of a CSV file with a header; every cell is text.
+
+    The header says what separates the columns: commas, or where it has none, tabs or semicolons.
+
+    Args:
+        stream: Opened with `newline=""`, so that line ends inside quotes stay as they are.
+
+    Raises:
+        MalformedFileError: A quote that is never closed, or records with more or fewer cells than the
+            header; the first 20 together.
+    """
+    csv.field_size_limit(MAX_LINE_CHARS)  # the module's own limit, 131,072, is below real rows
+    lines = _LimitedLines(stream, name)
+    header_line = next(lines, "")
+    while header_line and not header_line.strip():
+        header_line = next(lines, "")
+    if not header_line:
+        return
+    delimiter = next((mark for mark in (",", "\t", ";") if mark in header_line), ",")
+    problems: list[str] = []
+    start = lines.number
+    try:
+        header = next(csv.reader([header_line], delimiter=delimiter, strict=True))
+        _check_header(header, name, start)
+        start += 1
+        for record in csv.reader(lines, delimiter=delimiter, strict=True):
+            if record and len(record) != len(header):
+                counts = f"{len(record)} cells, the header has {len(header)}"
+                problems.append(f"{name} line {start}: {counts}")
+                if len(problems) == MAX_REPORTED:
+                    break
+            elif record:
+                yield Row(dict(zip(header, record, strict=True)), Origin(name, start))
+            start = lines.number + 1
+    except csv.Error as error:
+        raise _csv_error(name, start, error) from error
+    if problems:
+        raise MalformedFileError(
+            problems[0],
+            why="every record has one cell for each column"
+            + (f"; also {'; '.join(problems[1:])}" if len(problems) > 1 else ""),
+            fix='put cells that hold a comma or a line end in quotes: "a, b"',
+        )
+
+
+def _check_header(header: list[str], name: str, line: int) -> None:
+    twice = [column for column in dict.fromkeys(header) if header.count(column) > 1]
+    if twice:
+        raise MalformedFileError(
+            f"{name} line {line}: the column {', '.join(map(repr, twice[:5]))} is there twice",
+            why="a row is read by the names in the first line",
+            fix="give every column a name of its own",
+        )
+
+
+def _csv_error(name: str, line: int, error: csv.Error) -> MalformedFileError | LimitError:
+    if "field larger than field limit" in str(error):
+        return line_too_long(name, line)
+    reason = str(error)
+    if "unexpected end of data" in reason:
+        reason = "a quote is opened and never closed"
+    return MalformedFileError(
+        f"{name} line {line}: {reason}",
+        why="a cell that holds commas, quotes or line ends stands in quotes, its quotes doubled",
+        fix='write quotes inside a cell twice: "say ""hello"""',
+    )
+
+
+def text_rows(path: Path, name: str, encoding: str | None) -> Iterator[Row]:
+    """Rows of a plain text file, as the field `text`.
+
+    One row a line, blank lines skipped; but where blank lines stand between blocks of text, one
+    row a paragraph, its lines kept.  A file whose first line is a whole chat (`[INST] ..
+    [/INST]`, or `### Human: .. ### Assistant: ..`) is always one row a line.
+    """
+    with open_text(path, encoding) as stream:
+        paragraphs = _has_paragraphs(_LimitedLines(stream, name))
+    with open_text(path, encoding) as stream:
+        lines = _LimitedLines(stream, name)
+        if not paragraphs:
+            for line in lines:
+                if line.strip():
+                    yield Row({"text": line.rstrip("\n")}, Origin(name, lines.number))
+            return
+        yield from _paragraphs(lines, name)
+
+
+def _paragraphs(lines: _LimitedLines, name: str) -> Iterator[Row]:
+    block: list[str] = []
+    start = size = 0
+    for line in lines:
+        if line.strip():
+            start = start if block else lines.number
+            block.append(line)
+            size += len(line)
+            if size > MAX_LINE_CHARS:
+                raise line_too_long(name, start)
+        elif block:
+            yield Row({"text": "".join(block).rstrip("\n")}, Origin(name, start))
+            block, size = [], 0
+    if block:
+        yield Row({"text": "".join(block).rstrip("\n")}, Origin(name, start))
+
+
+def _has_paragraphs(lines: _LimitedLines) -> bool:
+    """Whether blank lines part the text, and some part has several lines."""
+    run = longest = parts = 0
+    for line in lines:
+        if not line.strip():
+            run = 0
+            continue
+        if parts == 0 and form_of(line) != "plain":
+            return False
+        run += 1
+        parts += run == 1
+        longest = max(longest, run)
+        if parts > 1 and longest > 1:
+            return True
+    return False
+
+
+def parquet_rows(path: Path, name: str) -> Iterator[Row]:
+    """Records of a Parquet file.
+
+    A nested field that is null counts as absent: Parquet gives every object of a column the same
+    fields, and fills those a row did not have with null.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        MalformedFileError: The file is damaged or uses a codec that pyarrow does not know.
+    """
+    check_file(path)
+    try:
+        arrow = importlib.import_module("pyarrow")
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path} is Parquet, and pyarrow is not installed",
+            why="Parquet is read by an optional package",
+            fix="pip install 'luthier[parquet]'",
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            line = 0
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
+                for record in batch.to_pylist():
+                    line += 1
+                    fields = {key: _without_nulls(value) for key, value in record.items()}
+                    yield Row(fields, Origin(name, line))
+    except (MemoryError, arrow.lib.ArrowMemoryError) as error:
+        raise LimitError(f"{path} asks for more memory than there is", why=str(error)) from error
+    except (arrow.lib.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MalformedFileError(
+            f"{path} cannot be read as Parquet: {reason}",
+            why="the file is damaged, cut off, or not Parquet",
+            fix="copy or download it again",
+        ) from error
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(v) for key, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_nulls(v) for v in value]
+    return value
+
+
+def no_rows(name: str) -> NoRowsError:
+    """The error for a file without a single row."""
+    return NoRowsError(
+        f"{name} has no rows",
+        why="the file is empty or holds blank lines only",
+        fix="luthier data formats shows what a row looks like",
+    )

@@ -1,0 +1,1 @@
+"""Samples to token ids with the loss weight of every token, through a chat template or without."""

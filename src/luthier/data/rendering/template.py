@@ -1,0 +1,224 @@
+"""A chat template: messages in, the text the model reads out.
+
+The same object renders for training, preview and chat.  The clock a template may read stands still
+at the time of the run, so that the same row is the same text on every day.
+"""
+
+import datetime
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jinja2
+
+from luthier.data.rendering.sandbox import MAX_SOURCE, METER, LimitReached, Meter, Sandbox, plain
+from luthier.data.types import Message, ToolCall
+from luthier.errors import TemplateError
+
+CHATML = """{%- for message in messages -%}
+{{- '<|im_start|>' + message.role + '\\n' -}}
+{%- if message.tool_calls is defined -%}
+{{- message.content + ('\\n' if message.content else '') -}}
+{%- for call in message.tool_calls -%}
+{{- '<tool_call>\\n' + (call.function | tojson) + '\\n</tool_call>' -}}
+{%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
+{%- endfor -%}
+{%- else -%}
+{{- message.content -}}
+{%- endif -%}
+{{- (TURN_END if message.role == 'assistant' else '<|im_end|>') + '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}"""
+"""The fallback for a model nobody knows: ChatML, whose tokens may be plain text to its tokenizer."""
+
+
+class _HasTokens(Protocol):
+    @property
+    def roles(self) -> Mapping[str, str]: ...
+    @property
+    def special_tokens(self) -> Mapping[str, int]: ...
+    @property
+    def chat_template(self) -> str | None: ...
+    @property
+    def eos(self) -> str: ...
+
+
+class RowTemplateError(TemplateError):
+    """The template does not take these messages; another row may be fine."""
+
+
+class ChatTemplate:
+    """One compiled template with its tokens, arguments and time.
+
+    Args:
+        source: Jinja text, at most 1 MiB.
+        tokenizer: Gives `bos_token` and the others to the template.
+        now: What `strftime_now` reads.
+        kwargs: Arguments of the user, such as `enable_thinking`.
+
+    Raises:
+        TemplateError: The source is too long or no Jinja.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        tokenizer: _HasTokens,
+        now: datetime.datetime,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        if len(source) > MAX_SOURCE:
+            raise TemplateError(
+                f"the chat template is {len(source)} characters long",
+                why=f"at most {MAX_SOURCE} are read",
+                fix="chat_template: FILE.jinja with a shorter one",
+            )
+        self.source, self.now, self.kwargs = source, now, dict(plain(kwargs or {}))
+        sandbox = Sandbox()
+        sandbox.globals["strftime_now"] = now.strftime
+        try:
+            self._template = sandbox.from_string(source)
+        except (jinja2.exceptions.TemplateError, RecursionError, MemoryError) as error:
+            raise TemplateError(
+                f"the chat template is not valid Jinja: {error}",
+                why="it is read by Jinja 3 with loop controls and the generation tag",
+                fix="chat_template: FILE.jinja with a corrected copy",
+            ) from error
+        self._tokens = dict(tokenizer.roles)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over source, tokens, arguments and, where it is read, the time."""
+        clock = self.now if "strftime_now" in self.source else None
+        parts = (self.source, sorted(self._tokens.items()), sorted(self.kwargs.items()), clock)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        add_generation_prompt: bool,
+    ) -> str:
+        """The text of a conversation; tools are JSON schemas.
+
+        Raises:
+            TemplateError: The template refuses the messages, fails, or exceeds its limits.
+        """
+        dicts = message_dicts(messages)
+        wrapped = [wrap_tool(tool) for tool in tools]
+        return self.render_dicts(dicts, wrapped, add_generation_prompt=add_generation_prompt)
+
+    def render_dicts(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        **kwargs: Any,
+    ) -> str:
+        """The same from the dictionaries that templates see."""
+        names = {**self._tokens, **self.kwargs, **kwargs}
+        token = METER.set(Meter())
+        try:
+            return self._template.render(
+                {
+                    **names,
+                    "messages": plain(messages),
+                    "tools": plain(tools) or None,
+                    "documents": None,
+                    "add_generation_prompt": add_generation_prompt,
+                }
+            )
+        except LimitReached as error:
+            raise TemplateError(
+                f"the chat template was stopped: {error}",
+                why="a template runs within limits of work, text and time",
+                fix="chat_template: FILE.jinja with one that ends",
+            ) from error
+        except (jinja2.exceptions.TemplateError, ArithmeticError, LookupError) as error:
+            raise _refused(error) from error
+        except (TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
+            raise _refused(error) from error
+        finally:
+            METER.reset(token)
+
+
+def _refused(error: Exception) -> RowTemplateError:
+    message = f"{error}" or type(error).__name__
+    return RowTemplateError(
+        f"the chat template does not take this conversation: {message}",
+        why="roles, their order and tool calls must be what the template expects",
+        fix="change the row, or give another template: chat_template: FILE.jinja",
+    )
+
+
+def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as templates expect them, each key only where there is something to say."""
+    return [_message_dict(message) for message in messages]
+
+
+def _message_dict(message: Message) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning is not None:
+        made |= {"reasoning_content": message.reasoning, "thinking": message.reasoning}
+    if message.tool_calls:
+        made["tool_calls"] = [_call_dict(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        made["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        made["name"] = message.name
+    return made
+
+
+def _call_dict(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": dict(call.arguments)}
+    made: dict[str, Any] = {"type": "function", "function": function}
+    if call.id is not None:
+        made["id"] = call.id
+    return made
+
+
+def wrap_tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool in the form of the OpenAI API, from that form or from its inner object."""
+    return tool if "function" in tool else {"type": "function", "function": dict(tool)}
+
+
+def choose_template(
+    tokenizer: _HasTokens,
+    *,
+    setting: str | None,
+    gallery_template: str | None,
+    now: datetime.datetime,
+    kwargs: Mapping[str, Any] | None = None,
+) -> tuple[ChatTemplate, str | None]:
+    """The template of a run: the user's, else the tokenizer's, else the gallery's, else ChatML.
+
+    Args:
+        setting: Jinja source given by the user (not a path).
+        gallery_template: Source for families whose tokenizers carry none.
+
+    Returns:
+        The template, and what to tell the user if it is the fallback.
+    """
+    source = setting or tokenizer.chat_template or gallery_template
+    if source is not None:
+        return ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs), None
+    known = {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.special_tokens)
+    turn_end = "<|im_end|>" if known or not tokenizer.eos else tokenizer.eos
+    source = CHATML.replace("TURN_END", _quoted(turn_end))
+    notice = "neither the tokenizer nor the gallery has a chat template: ChatML is used"
+    if not known:
+        notice += (
+            f"; its markers are plain text to this tokenizer, and answers end with {turn_end!r}"
+            if tokenizer.eos
+            else "; its markers are plain text to this tokenizer, which has no end-of-text token"
+        )
+    return ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs), notice
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,260 @@
+"""Measure a run or a model on held-out rows, as training measures: same rendering, same objective.
+
+With an adapter the base is measured beside it, and where training started from an adapter of its
+own, that start too.  DPO is measured against the reference of the training: the model at step 0.
+"""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from luthier.config.read import Resolved, load, load_saved
+from luthier.config.settings import Settings
+from luthier.data.prepare import Prepared, prepare
+from luthier.data.tokens.tokenizer import Tokenizer
+from luthier.data.types import Example
+from luthier.engine.distribution import Ranks
+from luthier.engine.evaluate import evaluate
+from luthier.engine.interrupt import Interrupt
+from luthier.errors import SettingsError
+from luthier.planner.choose import Chooser
+from luthier.planner.plan import how_of
+from luthier.planner.shape import Shape
+from luthier.recipes.after.rendering import recorded_rendering
+from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
+from luthier.recipes.run.choices import (
+    DTYPES,
+    Machine,
+    choose_dtype,
+    choose_for_memory,
+    this_machine,
+)
+from luthier.recipes.run.context import RunContext
+from luthier.recipes.run.determinism import deterministic
+from luthier.recipes.run.objective import Objective, PairObjective, TokenObjective
+from luthier.recipes.run.prepare import hash_weights
+from luthier.recipes.run.reference import reference_values
+from luthier.recipes.run.saving import settings_fingerprints
+from luthier.recipes.run.steps import Cutter
+from luthier.recipes.run.trainee import Trainee, make_trainee
+from luthier.runs import RunDirectory
+from luthier.sources.adapter_config import WEIGHTS
+from luthier.sources.source import ModelSource, resolve_source
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Args:
+        rows: Read, used, cut and dropped.
+        figures: Means per token (SFT, text) or pair (DPO), under `base`, `start` and `tuned`, or
+            under `model` where there is no adapter.
+    """
+
+    model: str
+    objective: str
+    rows: dict[str, int]
+    supervised_tokens: int
+    figures: dict[str, dict[str, float]]
+    notices: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+
+def evaluate_model(
+    name: str, dataset: Sequence[str], *, objective: str | None = None
+) -> Evaluation:
+    """Held-out figures of a run's result, an adapter or a model.
+
+    Args:
+        name: Run, model folder, adapter folder, gallery name or hub id.
+        dataset: Files, folders or hub ids of rows.
+        objective: Not given: that of the run's training, SFT for what is no run.
+
+    Raises:
+        SettingsError: DPO of what is no run: its reference, the model before, is not known.
+        LuthierError: As in training: data, model, memory.
+    """
+    source = resolve_source(name)
+    resolved = _settings(name, source, dataset, objective)
+    settings = resolved.settings
+    prepared, rendering_notices = _read(settings, source)
+    machine = this_machine()
+    with deterministic(machine, settings.deterministic):
+        measured = _Measured(resolved, source, prepared.examples, machine)
+        figures = {title: _shown(found) for title, found in measured.figures()}
+    return Evaluation(
+        name,
+        settings.objective,
+        {key: prepared.report["rows"][key] for key in ("read", "used", "cut", "dropped")},
+        prepared.report["supervised_tokens"],
+        figures,
+        [*rendering_notices, *prepared.notices, *measured.notices],
+    )
+
+
+def _settings(
+    name: str, source: ModelSource, dataset: Sequence[str], objective: str | None
+) -> Resolved:
+    """Those of the training, or defaults, with rendering as it was and the rows asked for."""
+    how = recorded_rendering(source)
+    if source.run is not None:
+        resolved = load_saved(source.run / "settings.json")
+        trained = resolved.settings.objective
+        if objective not in (None, trained):
+            raise SettingsError(
+                f"--objective {objective}, and the run was trained with {trained}",
+                why="a run is measured by the objective of its training",
+                fix="leave --objective out",
+            )
+    else:
+        objective = objective or ("sft" if how.get("objective") != "text" else "text")
+        if objective == "dpo":
+            raise SettingsError(
+                f"--objective dpo, and {name} is not a run",
+                why="preferences are measured against the model that training started from",
+                fix="luthier eval RUN, with a run of objective dpo; or --objective sft",
+            )
+        method = "lora" if source.adapter else "full"
+        resolved = load({"model": name, "dataset": list(dataset), "objective": objective})
+        resolved = resolved.fill(method=(method, "what there is to measure"))
+    changed: dict[str, Any] = {"dataset": tuple(dataset), "eval_dataset": (), "eval_split": 0.0}
+    for key in ("apply_chat_template", "chat_template", "chat_template_kwargs", "system_prompt"):
+        if key in how:
+            changed[key] = how[key]
+    settings = resolved.settings.model_copy(update=changed)
+    return dataclasses.replace(resolved, settings=settings)
+
+
+def _read(settings: Settings, source: ModelSource) -> tuple[Prepared, list[str]]:
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    then = recorded_rendering(source).get("now")
+    limit = context_length(source.config) or settings.seq_length
+    rows = load_rows(settings, settings.dataset)
+    renderer, notices = make_renderer(
+        settings,
+        tokenizer,
+        gallery_template=source.family.chat_template,
+        now=datetime.fromisoformat(then) if then else datetime.now(UTC),
+        seq_length=min(settings.seq_length, limit),
+    )
+    return prepare(rows, renderer, bad_rows=settings.bad_rows, role="eval"), notices
+
+
+def _shown(means: dict[str, float]) -> dict[str, float]:
+    """With the perplexity behind a loss per token."""
+    if "rewards_margins" in means:
+        return means
+    found = {"loss": means["loss"]}
+    found["perplexity"] = math.exp(min(700.0, means["loss"]))
+    return found | {name: value for name, value in means.items() if name != "loss"}
+
+
+class _Measured:
+    """A model loaded as for training, and measured in each of its states."""
+
+    def __init__(
+        self, resolved: Resolved, source: ModelSource, examples: list[Example], machine: Machine
+    ) -> None:
+        self.source, self.examples, self.machine = source, examples, machine
+        self.resolved = resolved
+        self.notices: list[str] = []
+        start = source.run / "start" if source.run is not None else None
+        self.start = start if start is not None and start.is_dir() else None
+
+    def figures(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """A title and the means of each state of the model: base, start, tuned."""
+        dpo = self.resolved.settings.objective == "dpo"
+        if dpo and self.source.adapter is None:
+            before = self._reference(self._load(self._before()))  # freed before the next is loaded
+            yield "model", self._means(self._load(self.source), before)
+            return
+        trainee = self._load(self.source, adapter=self.start or self.source.adapter)
+        if trainee.adapters is None:
+            yield "model", self._means(trainee, None)
+            return
+        reference = self._reference(trainee) if dpo else None
+        with trainee.adapters.disabled():
+            yield "base", self._means(trainee, reference)
+        if self.start is not None:
+            assert self.source.adapter is not None
+            yield "start", self._means(trainee, reference)
+            trainee.adapters.load_state(load_file(self.source.adapter / WEIGHTS))
+        yield "tuned", self._means(trainee, reference)
+
+    def _before(self) -> ModelSource:
+        """The whole model that a full-parameter run began with."""
+        return resolve_source(
+            self.resolved.settings.model, revision=self.resolved.settings.revision
+        )
+
+    def _load(self, source: ModelSource, *, adapter: Path | None = None) -> Trainee:
+        settings = self.resolved.settings
+        name, _ = choose_dtype(settings.torch_dtype, self.machine)
+        source = dataclasses.replace(source, adapter=adapter)
+        trainee = make_trainee(
+            settings.model_copy(update={"from_scratch": False}), source, DTYPES[name], self.machine
+        )
+        trainee.model.requires_grad_(False)
+        self.notices = [text for text in trainee.report if text not in self.notices]
+        longest = max(sum(len(s.ids) for s in e.sequences) for e in self.examples)
+        device = self.machine.as_device()
+        how = how_of(self.resolved.settings, source.family, device)
+        chooser = Chooser(
+            Shape.from_config(source.config),
+            # Nothing is trained: no gradients, and no optimiser.
+            dataclasses.replace(how, full=False, whole=(), dtype=name),
+            device,
+        )
+        self.resolved = choose_for_memory(
+            self.resolved, chooser, longest_sample=longest, packable=trainee.packed
+        )
+        trainee.ready(checkpointing="none", seed=settings.seed)
+        return trainee
+
+    def _reference(self, trainee: Trainee) -> Tensor:
+        """Log-probabilities under the model at step 0, from the cache that training fills too."""
+        run = self.source.run
+        assert run is not None
+        context = RunContext(
+            self.resolved, RunDirectory.open(run), Ranks(), None, Interrupt(), self.machine
+        )
+        base = self.source.base if self.source.adapter is not None else self._before().base
+        prints = {
+            "base model": hash_weights(base),
+            "starting adapter": hash_weights(self.start) if self.start else "new",
+            **settings_fingerprints(self.resolved.settings),
+        }
+        fresh = trainee.adapters is not None and self.start is None
+        with (
+            trainee.adapters.disabled() if fresh and trainee.adapters else contextlib.nullcontext()
+        ):
+            return reference_values(context, trainee, self.examples, prints)
+
+    def _means(self, trainee: Trainee, reference: Tensor | None) -> dict[str, float]:
+        settings = self.resolved.settings
+        judge: Objective = TokenObjective(trainee)
+        if reference is not None:
+            judge = PairObjective(trainee, reference, settings)
+        assert isinstance(settings.micro_batch_tokens, int)
+        cutter = Cutter(
+            self.examples,
+            objective=settings.objective,
+            budget=settings.micro_batch_tokens,
+            share=settings.share_prefixes is True,
+            max_sequences=trainee.max_sequences,
+            ranks=Ranks(),
+            warn=self.notices.append,
+        )
+        return evaluate(judge, lambda: cutter.plan(0), shrink=cutter.shrink)

@@ -1,0 +1,279 @@
+"""Write the result of a run for other tools: an adapter in PEFT's format, or one merged model.
+
+A merged model is base plus adapter rounded to the precision it is saved in.  What the rounding costs
+is measured, on rows of the training where they are still there: the difference between merged model
+and adapter on its base, as a share of what the adapter changes at all.
+"""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from luthier import events
+from luthier.config.read import load_saved
+from luthier.config.settings import Settings
+from luthier.data.tokens.tokenizer import Tokenizer
+from luthier.data.types import Example
+from luthier.durable import DurableFolder, hash_file
+from luthier.errors import AdapterError, DataError, NonFiniteError
+from luthier.models.adapter_files import load_adapter
+from luthier.models.build import generation_mode
+from luthier.models.load import load_base
+from luthier.models.save import save_model
+from luthier.recipes.after.open_model import quantisation_of, training_of
+from luthier.recipes.after.rendering import recorded_rendering
+from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
+from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
+from luthier.recipes.run.model_card import Kind, card
+from luthier.recipes.run.result import write_text_side
+from luthier.runs import RunDirectory
+from luthier.sources.adapter_config import CONFIG, WEIGHTS, read_adapter_config
+from luthier.sources.source import ModelSource, resolve_source
+from luthier.sources.weights import MERGED, merged_adapters
+
+WORST_SHARE = 0.2
+"""A merged model further from base and adapter than this share of the adapter's effect is refused."""
+
+ROWS, TOKENS = 4, 128
+"""Rows and tokens of each that are measured."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        merge_error: Root mean square difference of the logits of the merged model from those of
+            base and adapter, as a share of the adapter's own; None where nothing was merged.
+        measured_on: What it was measured on.
+    """
+
+    path: Path
+    kind: Kind
+    bytes: int
+    base: str
+    torch_dtype: str | None = None
+    merge_error: float | None = None
+    adapter_effect: float | None = None
+    measured_on: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**dataclasses.asdict(self), "path": str(self.path)}
+
+
+def export_adapter(name: str, output: Path) -> Exported:
+    """The adapter of a run with tokenizer, template and card; opens in PEFT.
+
+    Raises:
+        AdapterError: There is no adapter.
+        RunExistsError: `output` exists.
+    """
+    source = resolve_source(name)
+    adapter = _adapter_of(name, source)
+    config = read_adapter_config(adapter) | {"base_model_name_or_path": _base_name(source)}
+    size = (adapter / WEIGHTS).stat().st_size
+    with DurableFolder(output, kind="adapter", needed_bytes=size + 2**24) as new:
+        shutil.copyfile(adapter / WEIGHTS, new.path / WEIGHTS)
+        new.write(CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        _write_beside(new, source, "adapter")
+    return Exported(output, "adapter", size, _base_name(source))
+
+
+def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Exported:
+    """One model without an adapter, with tokenizer, template, generation config and card.
+
+    A quantised base is dequantised first: the adapter was trained on those values.
+
+    Args:
+        torch_dtype: Of the saved weights; `auto` is that of the training.
+
+    Raises:
+        AdapterError: The rounding would cost more than `WORST_SHARE` of the adapter's effect.
+        RunExistsError: `output` exists.
+    """
+    source = resolve_source(name)
+    if source.adapter is None:
+        return _whole(name, source, output)
+    how = training_of(source)
+    machine = this_machine()
+    own = source.config.get("dtype") or source.config.get("torch_dtype") or "auto"
+    wanted = how.get("torch_dtype", own) if torch_dtype == "auto" else torch_dtype
+    dtype_name, _ = choose_dtype(wanted, machine)
+    model: Any = load_base(
+        source.base,
+        dtype=DTYPES[dtype_name],
+        quantisation=quantisation_of(how),
+        device=machine.device,
+    )
+    adapters = load_adapter(model, source.adapter, dropout=0.0)
+    rows, measured_on = _rows(source)
+    tokens = [torch.from_numpy(ids).long()[None].to(machine.device) for ids in rows]
+    tuned = [_logits(model, ids) for ids in tokens]
+    with adapters.disabled():
+        effect = _distance(model, tokens, tuned)
+    adapters.merge()
+    error = _distance(model, tokens, tuned)
+    share = error / effect if effect else 0.0
+    _judge(name, share, effect, dtype_name, output)
+    size = sum(weight.nbytes for weight in model.parameters())
+    notes = {
+        "precision": dtype_name,
+        "merged against base and adapter": f"{share:.2g} of the adapter's effect, on {measured_on}",
+    }
+    record = {MERGED: [*merged_adapters(source.base), hash_file(source.adapter / WEIGHTS)]}
+    with DurableFolder(output, kind="model", record=record, needed_bytes=size + 2**24) as new:
+        save_model(model, new.path, config=source.config)
+        _write_beside(new, source, "merged", notes)
+    return Exported(
+        output, "merged", size, _base_name(source), dtype_name, share, effect, measured_on
+    )
+
+
+def _judge(name: str, share: float, effect: float, dtype: str, output: Path) -> None:
+    if share != share:
+        raise NonFiniteError(
+            f"logits of {name} are not numbers",
+            why="base, adapter or their sum holds values that are not finite",
+            fix="luthier export with --torch-dtype float32",
+        )
+    if share > WORST_SHARE:
+        raise AdapterError(
+            f"merged in {dtype}, {name} differs from its adapter by {share:.2g} of what the adapter does",
+            why=f"at most {WORST_SHARE:g} is accepted: the adapter changes logits by {effect:.2g}, "
+            f"which is lost in the rounding of {dtype}",
+            fix=f"luthier export {name} --to merged --torch-dtype float32 --output {output}; "
+            "or --to adapter, which loses nothing",
+        )
+
+
+def _whole(name: str, source: ModelSource, output: Path) -> Exported:
+    """A run that trained every weight: its result as it is."""
+    if source.run is None:
+        raise AdapterError(
+            f"{name} has no adapter to merge",
+            why="it is a whole model already, in safetensors",
+            fix=f"cp -r '{source.base}' '{output}'",
+        )
+    found = [path for path in sorted(source.base.iterdir()) if path.name != "manifest.json"]
+    size = sum(path.stat().st_size for path in found)
+    with DurableFolder(output, kind="model", needed_bytes=size) as new:
+        for path in found:
+            shutil.copyfile(path, new.path / path.name)
+    return Exported(output, "model", size, training_of(source).get("model", name))
+
+
+def _adapter_of(name: str, source: ModelSource) -> Path:
+    if source.adapter is None:
+        raise AdapterError(
+            f"{name} has no adapter",
+            why="it was trained whole, or is a base model",
+            fix=f"luthier export {name} --to merged --output FOLDER",
+        )
+    return source.adapter
+
+
+def _base_name(source: ModelSource) -> str:
+    """The base as other tools find it: a hub id, or a folder wherever it is opened from."""
+    return str(source.base.resolve()) if Path(source.name).is_dir() else source.name
+
+
+def _write_beside(
+    new: DurableFolder, source: ModelSource, kind: Kind, notes: dict[str, str] | None = None
+) -> None:
+    """Tokenizer, template, rendering and card."""
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    write_text_side(new.path, tokenizer, _rendering(source))
+    settings, data, history = None, None, None
+    if source.run is not None:
+        run = RunDirectory.open(source.run)
+        settings = load_saved(run.settings_file).settings
+        data = json.loads(run.data_file.read_text("utf-8")) if run.data_file.is_file() else None
+        ended = [one for one in events.read(run.events_file) if one.get("type") == "finished"]
+        summary = ended[-1].get("summary", {}) if ended else {}
+        history = {key: summary[key] for key in ("before", "best", "last") if summary.get(key)}
+    text = card(
+        kind=kind,
+        base=source.name,
+        version=version("luthier"),
+        settings=settings,
+        data=data,
+        history=history,
+        notes=notes,
+    )
+    new.write("README.md", text)
+
+
+def _rendering(source: ModelSource) -> dict[str, Any]:
+    """How the training rendered; for an adapter from elsewhere, the family's template."""
+    if how := recorded_rendering(source):
+        return how
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    return {"chat_template": tokenizer.chat_template or source.family.chat_template}
+
+
+def _rows(source: ModelSource) -> tuple[list[Any], str]:
+    """Token ids of a few rows: of the training where its files are still there."""
+    settings = load_saved(source.run / "settings.json").settings if source.run else None
+    if settings is not None:
+        try:
+            examples = _rendered(source, settings)
+        except DataError:  # moved, changed or deleted since: others serve as well
+            examples = []
+        if examples:
+            ids = [example.sequences[0].ids[:TOKENS] for example in examples[:ROWS]]
+            return ids, f"{len(ids)} training rows"
+    text = (files("luthier") / "starter" / "data" / "sft_eval.jsonl").read_text("utf-8")
+    lines = [json.loads(line)["messages"] for line in text.splitlines()[:ROWS]]
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    ids = [tokenizer.encode("\n".join(m["content"] for m in line))[:TOKENS] for line in lines]
+    return ids, f"{len(ids)} built-in texts"
+
+
+def _rendered(source: ModelSource, settings: Settings) -> Sequence[Example]:
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    how = recorded_rendering(source)
+    then = how.get("now")
+    renderer, _ = make_renderer(
+        settings.model_copy(
+            update={
+                "chat_template": how.get("chat_template"),
+                "chat_template_kwargs": how.get("chat_template_kwargs", {}),
+            }
+        ),
+        tokenizer,
+        gallery_template=source.family.chat_template,
+        now=datetime.fromisoformat(then) if then else datetime.now(UTC),
+        seq_length=min(settings.seq_length, context_length(source.config) or settings.seq_length),
+    )
+    loaded = load_rows(settings, settings.dataset)
+    made = (renderer.render(sample) for sample in loaded.samples[: 4 * ROWS])
+    return [one for one in made if isinstance(one, Example)]
+
+
+@torch.no_grad()
+def _logits(model: Any, ids: Tensor) -> Tensor:
+    """Of every position, float32, on the CPU, (positions, vocabulary)."""
+    with generation_mode(model):
+        logits: Tensor = model(ids).logits[0].float().cpu()
+    return logits
+
+
+def _distance(model: Any, tokens: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """Root mean square difference between the model's logits and others."""
+    squares, count = 0.0, 0
+    for ids, other in zip(tokens, others, strict=True):
+        difference = (_logits(model, ids) - other).double()
+        squares, count = squares + float(difference.square().sum()), count + difference.numel()
+    return math.sqrt(squares / count)

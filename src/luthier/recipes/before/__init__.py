@@ -1,0 +1,1 @@
+"""What can be known before a weight is loaded: data opened, values decided.  No torch."""

@@ -1,0 +1,154 @@
+"""How many tokens a data set has for a model: counted if its tokenizer is at hand, else estimated."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.config.settings import Settings
+from luthier.data.load import load_samples
+from luthier.data.rendering.render import Renderer
+from luthier.data.tokens.token_rates import PER_MESSAGE, Rates, rates_for
+from luthier.data.tokens.tokenizer import Tokenizer
+from luthier.data.types import BadRow, Conversation, Feedback, Message, Preference, Sample, Text
+from luthier.errors import ModelNotFoundError
+from luthier.gallery import find_model, nearest_names
+from luthier.recipes.before.inputs import make_renderer
+from luthier.sources.source import ModelSource, resolve_local
+
+PERCENTILES = (50, 90, 95, 99)
+LENGTHS = (512, 1024, 2048, 4096)
+Counts = NDArray[np.float64]
+
+
+def estimate(settings: Settings) -> dict[str, Any]:
+    """Tokens of the rows of `dataset` for `model`; no weight is looked at, nothing is fetched.
+
+    Returns:
+        `tokenizer` (whose tokens they are), `exact`, and if not exact `mean_error` and
+        `worst_error` as shares, as they were found on files the estimate had not seen; `rows`,
+        `bad`; `tokens` and `learned` in all; `percentiles` of the longest sequence of a row; `over`,
+        the rows longer than each of four lengths.
+
+    Raises:
+        ModelNotFoundError: Neither a folder nor the gallery has that name.
+        LuthierError: A file cannot be read.
+    """
+    source = resolve_local(settings.model)
+    loaded = load_samples(
+        settings.dataset,
+        columns=settings.columns,
+        encoding=settings.encoding,
+        objective=settings.objective,
+    )
+    if source is not None:
+        about, totals, longest, learned = _counted(settings, source, loaded.samples)
+    else:
+        about, totals, longest, learned = _estimated(settings, loaded.samples)
+    shares = np.percentile(longest, PERCENTILES) if len(longest) else np.zeros(len(PERCENTILES))
+    return {
+        "model": settings.model,
+        **about,
+        "rows": len(longest),
+        "bad": len(loaded.bad) + len(loaded.samples) - len(longest),
+        "tokens": round(float(totals.sum())),
+        "learned": round(float(learned.sum())),
+        "longest": round(float(longest.max(initial=0))),
+        "percentiles": {str(p): round(float(x)) for p, x in zip(PERCENTILES, shares, strict=True)},
+        "over": {str(limit): int((longest > limit).sum()) for limit in LENGTHS},
+    }
+
+
+def guess_lengths(
+    settings: Settings, samples: list[Sample]
+) -> tuple[Counts, Counts, Counts, dict[str, Any]]:
+    """Tokens of each sample without the model's tokenizer: in all, longest sequence, learned ones.
+
+    Returns:
+        The three, and `tokenizer`, `mean_error` and `worst_error` as of `estimate`.
+
+    Raises:
+        ModelNotFoundError: The gallery does not know the model's vocabulary.
+    """
+    about, totals, longest, learned = _estimated(settings, samples)
+    return totals, longest, learned, about
+
+
+def _counted(
+    settings: Settings, source: ModelSource, samples: list[Sample]
+) -> tuple[dict[str, Any], Counts, Counts, Counts]:
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    whole = settings.model_copy(update={"seq_length": 2**24})  # lengths before any cut
+    renderer, _ = make_renderer(
+        whole,
+        tokenizer,
+        gallery_template=source.family.chat_template,
+        now=datetime.now(UTC),
+        seq_length=whole.seq_length,
+        samples=samples,
+    )
+    found = np.array([row for sample in samples if (row := _row(renderer, sample))])
+    totals, longest, learned = found.reshape(-1, 3).T
+    return {"tokenizer": source.name, "exact": True}, totals, longest, learned
+
+
+def _row(renderer: Renderer, sample: Sample) -> tuple[int, int, int] | None:
+    rendered = renderer.render(sample)
+    if isinstance(rendered, BadRow):
+        return None
+    lengths = [len(sequence.ids) for sequence in rendered.sequences]
+    learned = sum(int((sequence.weights > 0).sum()) for sequence in rendered.sequences)
+    return sum(lengths), max(lengths), learned
+
+
+def _estimated(
+    settings: Settings, samples: list[Sample]
+) -> tuple[dict[str, Any], Counts, Counts, Counts]:
+    model = find_model(settings.model)
+    size = model.architecture.get("vocab_size") if model is not None else None
+    if not isinstance(size, int):
+        near = nearest_names(settings.model)
+        raise ModelNotFoundError(
+            f"{settings.model!r} is neither at hand nor in the gallery with its vocabulary",
+            why="tokens are counted by the model's tokenizer, or estimated from its size",
+            fix=f"--model {near[0] if near else 'starter'}",
+        )
+    rates = rates_for(size)
+    found = np.array([_guess(rates, sample) for sample in samples]).reshape(-1, 3)
+    totals, longest, learned = found.T
+    about = {
+        "tokenizer": f"an estimate for {'that of' if rates.same else 'the nearest,'} {rates.name}",
+        "exact": False,
+        "same_tokenizer": rates.same,
+        "mean_error": rates.mean_error,
+        "worst_error": rates.worst_error,
+    }
+    return about, totals, longest, learned
+
+
+def _guess(rates: Rates, sample: Sample) -> tuple[float, float, float]:
+    def messages(turns: tuple[Message, ...]) -> float:
+        return sum(_message(rates, turn) for turn in turns)
+
+    if isinstance(sample, Text):
+        count = rates.tokens(sample.text)
+        return count, count, count
+    if isinstance(sample, Preference):
+        prompt, sides = (
+            messages(sample.prompt),
+            [messages(sample.chosen), messages(sample.rejected)],
+        )
+        return 2 * prompt + sum(sides), prompt + max(sides), sum(sides)
+    conversation: Conversation = sample.conversation if isinstance(sample, Feedback) else sample
+    tools = rates.tokens(json.dumps(list(conversation.tools))) if conversation.tools else 0.0
+    total = messages(conversation.messages) + tools
+    answers = messages(tuple(one for one in conversation.messages if one.role == "assistant"))
+    return total, total, answers
+
+
+def _message(rates: Rates, message: Message) -> float:
+    calls = "".join(json.dumps([call.name, dict(call.arguments)]) for call in message.tool_calls)
+    text = (message.reasoning or "") + message.content + calls
+    return rates.tokens(text) + PER_MESSAGE

@@ -1,0 +1,67 @@
+"""Lengths of the rows that a plan is made for, counted as training counts them, or estimated."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from luthier.config.settings import Settings
+from luthier.data.load import Loaded
+from luthier.data.tokens.tokenizer import Tokenizer
+from luthier.errors import NoRowsError
+from luthier.planner.data_shape import DataShape
+from luthier.recipes.before.estimate import guess_lengths
+from luthier.recipes.before.inputs import context_length, load_rows, make_inputs, make_renderer
+from luthier.sources.source import ModelSource
+
+
+def lengths_of(
+    settings: Settings, source: ModelSource | None, architecture: Mapping[str, Any]
+) -> tuple[DataShape, list[str]]:
+    """Lengths of the rows: as training cuts them, or estimated without the tokenizer.
+
+    Args:
+        source: The model, where its files are at hand.
+        architecture: Its `config.json`, or the gallery's excerpt.
+
+    Returns:
+        The lengths, and what has to be said about them.
+
+    Raises:
+        NoRowsError: No row is left.
+        DataError: And its kinds.
+    """
+    limit = context_length(dict(architecture)) or settings.seq_length
+    seq_length = min(settings.seq_length, limit)
+    rows = load_rows(settings, settings.dataset)
+    if source is None:
+        return _guess(settings, rows, seq_length)
+    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    renderer, notices = make_renderer(
+        settings,
+        tokenizer,
+        gallery_template=source.family.chat_template,
+        now=datetime.now(UTC),
+        seq_length=seq_length,
+        samples=rows.samples,
+    )
+    inputs = make_inputs(settings, renderer, tokenizer, rows)
+    if not inputs.train:
+        raise NoRowsError(
+            f"no row of {', '.join(settings.dataset)} is left to learn from",
+            why="every row would be dropped",
+            fix=f"luthier data check {settings.dataset[0]} --model {settings.model}",
+        )
+    return DataShape.of(inputs.train, inputs.held_out), notices
+
+
+def _guess(settings: Settings, rows: Loaded, seq_length: int) -> tuple[DataShape, list[str]]:
+    if not rows.samples:
+        raise NoRowsError(
+            f"{', '.join(settings.dataset)} has no row that can be used",
+            why="a plan needs the lengths of the rows",
+            fix=f"luthier data check {settings.dataset[0]}",
+        )
+    totals, longest, learned, about = guess_lengths(settings, rows.samples)
+    data = DataShape.guessed(totals, longest, learned).cut_to(seq_length)
+    share = f"{about['mean_error']:.0%} off on average, {about['worst_error']:.0%} at worst"
+    return data, [f"the tokenizer is not at hand: lengths are {about['tokenizer']}, {share}"]

@@ -1,0 +1,1 @@
+"""The dry run: the real training step on tensors without data."""

@@ -1,0 +1,1 @@
+"""One rank of one run, from its settings to its result."""

@@ -1,0 +1,45 @@
+"""One attempt at a job of the service: a run in a directory that was made for it.
+
+Whatever else is started for the same job, two attempts never work at once, and an attempt that has
+been replaced does nothing: the run's `worker.lock` and the attempt in `launch.json` decide.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from luthier.errors import LuthierError, RunBusyError
+from luthier.recipes.run.choices import check_devices, lease_names
+from luthier.recipes.run.train import read_launch, run_leased
+from luthier.runs import RunDirectory, device_lease
+from luthier.runs.place import locked
+from luthier.trackers import require
+
+FAILED, FENCED, BUSY = 2, 74, 75
+"""Exit statuses: the events say why; replaced by a later attempt; run or device in use."""
+
+
+def run_job(path: Path, attempt: int) -> int:
+    """Train, or go on training, as `launch.json` says; returns the exit status of the process.
+
+    0 when done, 143 after SIGTERM with a checkpoint saved, or one of the three above.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path / "worker.lock", subject=str(path)))
+            resolved, current = read_launch(path)
+            if current != attempt:
+                return FENCED
+            stack.enter_context(device_lease(*lease_names(resolved.settings.devices)))
+        except RunBusyError:
+            return BUSY
+        directory = RunDirectory.open(path)
+        try:
+            check_devices(resolved.settings.devices)
+            require(resolved.settings.report_to)
+            return run_leased(resolved, directory, None).exit_code
+        except RunBusyError:  # somebody resumed the run by hand
+            return BUSY
+        except LuthierError as error:
+            sys.stderr.write(f"error: {error}\n")  # stderr.log is what people look at first
+            return FAILED

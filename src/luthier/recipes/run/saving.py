@@ -1,0 +1,180 @@
+"""Checkpoints of a run: what goes in, what must match to go on, and the way back."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from luthier.config.settings import Settings
+from luthier.engine.best import Best
+from luthier.engine.checkpoint import (
+    Loaded,
+    check_fingerprints,
+    check_tensors,
+    load_checkpoint,
+    save_checkpoint,
+)
+from luthier.engine.distribution import Ranks
+from luthier.engine.loop import LoopState
+from luthier.engine.optim import Updater
+from luthier.recipes.run.steps import EvalSource, StepSource
+from luthier.runs import EventLog, RunDirectory
+
+MAY_CHANGE = frozenset(
+    {
+        "resume",
+        "output_dir",
+        "logging_steps",
+        "eval_steps",
+        "save_steps",
+        "save_total_limit",
+        "report_to",
+        "early_stopping_patience",
+        "micro_batch_tokens",
+        "gradient_checkpointing",
+    }
+)
+"""Settings that a resumed run may change: they move no sample and no weight."""
+
+_ELSEWHERE = {
+    *("dataset", "eval_dataset", "model"),  # compared by content: paths may have moved
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "devices"),  # their product
+    *("num_train_epochs", "max_steps"),  # by the number of steps
+}
+
+
+def settings_fingerprints(settings: Settings) -> dict[str, str]:
+    """One fingerprint for each setting that a resume compares."""
+    values = settings.model_dump(mode="json")
+    compared = {
+        f"setting {name}": str(value)
+        for name, value in values.items()
+        if name not in MAY_CHANGE | _ELSEWHERE
+    }
+    batch = settings.per_device_train_batch_size
+    assert isinstance(batch, int)
+    samples = batch * settings.gradient_accumulation_steps * settings.devices
+    return {**compared, "samples per step": str(samples)}
+
+
+class Keeper:
+    """Writes the checkpoints of a run and restores them.
+
+    Args:
+        fingerprints: Of data, template, settings, starting adapter and base model.
+        num_steps: Of the whole run.
+        held_out: The source of evaluation, whose cut may be finer after memory ran out.
+
+    Attributes:
+        extra: Further JSON values to keep, asked at each save.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        log: EventLog | None,
+        *,
+        updater: Updater,
+        source: StepSource,
+        held_out: EvalSource,
+        loop: LoopState,
+        best: Best,
+        ranks: Ranks,
+        fingerprints: Mapping[str, str],
+        num_steps: int,
+        keep: int | None,
+    ) -> None:
+        self.run, self.log = run, log
+        self.updater, self.source, self.held_out = updater, source, held_out
+        self.loop, self.best, self.num_steps = loop, best, num_steps
+        self.ranks, self.fingerprints, self.keep = ranks, fingerprints, keep
+        self.extra: Callable[[], dict[str, Any]] = dict
+        self.resumed_from: int | None = None
+
+    def weights(self) -> dict[str, Tensor]:
+        """The trained weights by name."""
+        return {name: weight.detach() for name, weight in self.updater.trained.items()}
+
+    def save(self, step: int) -> Path | None:
+        """Write the state after `step`; only the first rank writes, all wait for it."""
+        path = None
+        if self.ranks.first:
+            protect = {s for s in (self.best.step, self.resumed_from) if s is not None}
+            # The best one is kept beside those that the limit counts.
+            keep = None if self.keep is None else self.keep + len(protect - {step})
+            info = save_checkpoint(
+                self.run.checkpoints,
+                step=step,
+                tensors={"weights": self.weights(), "optimizer": self.updater.state_tensors()},
+                state={
+                    "loss_scale": self.loop.loss_scale,
+                    "budget": self.source.budget,
+                    "held_out_budget": self.held_out.budget,
+                    "num_steps": self.num_steps,
+                    "best": self.best.as_dict(),
+                    "updates": self.updater.step,
+                    "extra": self.extra(),
+                },
+                fingerprints=self.fingerprints,
+                keep=keep,
+                protect=protect,
+            )
+            path = info.path
+            assert self.log is not None
+            self.log.emit(
+                "checkpoint",
+                step=step,
+                path=str(info.path),
+                bytes=info.bytes,
+                seconds=info.seconds,
+                removed=list(info.removed),
+            )
+            for warning in info.warnings:
+                self.log.emit("warning", text=warning)
+        self.ranks.wait()
+        return path
+
+    def check(self, loaded: Loaded) -> str | None:
+        """Whether this run may go on from a checkpoint; a sentence where it became longer.
+
+        Raises:
+            ResumeError: Something the run depends on is no longer the same.
+        """
+        current = {**self.fingerprints, "steps of the run": str(self.num_steps)}
+        before = loaded.state["num_steps"]
+        saved = {**loaded.fingerprints, "steps of the run": str(before)}
+        longer = self.num_steps > before
+        if not check_fingerprints(
+            saved, current, may_change={"steps of the run"} if longer else ()
+        ):
+            check_tensors(loaded, "weights", self.weights())
+            return None
+        check_tensors(loaded, "weights", self.weights())
+        return (
+            f"the run now has {self.num_steps} steps instead of {before}: the learning rate of the "
+            f"steps behind {loaded.step} is that of a run of {self.num_steps} from the start"
+        )
+
+    @torch.no_grad()
+    def restore(self, loaded: Loaded, *, patience: int | None) -> None:
+        """Continue from a checkpoint that `check` has let pass."""
+        for name, weight in self.updater.trained.items():
+            weight.data.copy_(loaded.tensors["weights"][name])
+        self.updater.load_state(loaded.tensors["optimizer"], loaded.state["updates"])
+        self.loop.loss_scale = loaded.state["loss_scale"]
+        self.source.budget = min(self.source.budget, loaded.state["budget"])
+        self.held_out.budget = min(self.held_out.budget, loaded.state["held_out_budget"])
+        saved = Best.from_dict(loaded.state["best"], metric=self.best.metric, patience=patience)
+        for name, value in saved.as_dict().items():
+            setattr(self.best, name, value)
+        self.resumed_from = loaded.step
+
+    @torch.no_grad()
+    def load_best(self) -> None:
+        """Put the weights of the best checkpoint in place."""
+        assert self.best.step is not None
+        loaded = load_checkpoint(self.run.checkpoints / f"step-{self.best.step:06d}")
+        for name, weight in self.updater.trained.items():
+            weight.data.copy_(loaded.tensors["weights"][name])

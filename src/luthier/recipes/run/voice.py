@@ -1,0 +1,62 @@
+"""What is said about a run while it lives: `planner.health` over its own events, once per kind."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from luthier import events
+from luthier.advisor.health import Judgement, Seen, judge_seen
+from luthier.events import Event
+from luthier.runs import EventLog, RunDirectory
+
+EVERY = 10
+"""Steps between two looks; an evaluation is always looked at."""
+
+KEPT = 500
+"""Latest steps that are looked at, so that a long run costs no more than a short one."""
+
+
+class Voice:
+    """Listens to a run's events and adds `warning` and `notice` events of its own.
+
+    It reads figures that were written anyway and touches nothing else, so a run is the same with
+    and without it.  After a resume it goes on where the events of the run say it stopped.
+    """
+
+    def __init__(self, log: EventLog, directory: RunDirectory) -> None:
+        self._log = log
+        self._seen = Seen()
+        self._said: set[str] = set()
+        if directory.events_file.exists():
+            for event in events.read(directory.events_file):
+                self._take(event)
+        log.listen(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        self._take({"type": event.type, **event.fields})
+        due = event.type == "evaluated" or (
+            event.type == "step" and event.fields["step"] % EVERY == 0
+        )
+        if due and not self._seen.finished:
+            for judgement in judge_seen(self._seen):
+                self._say(judgement)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event["type"] == "resumed":
+            self._seen.forget(event["from_step"])
+        elif event["type"] in ("warning", "notice"):
+            self._said.add(event.get("code", ""))
+        else:
+            self._seen.add(event)
+            self._seen.keep_latest(KEPT)
+
+    def _say(self, judgement: Judgement) -> None:
+        if judgement.code in self._said:
+            return
+        self._said.add(judgement.code)
+        self._log.emit(
+            "warning" if judgement.severity == "warning" else "notice",
+            text=f"{judgement.text()} {judgement.action}",
+            code=judgement.code,
+            params=dict(judgement.params),
+            action=judgement.action,
+        )

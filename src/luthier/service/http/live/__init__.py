@@ -1,0 +1,1 @@
+"""What is told while a job runs: figures by step, and event streams."""

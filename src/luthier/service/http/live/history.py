@@ -1,0 +1,260 @@
+"""What a run has written so far, read once and then only what is new.
+
+`events.jsonl` and `monitor.jsonl` grow by lines; a `History` keeps how far it has read, the thinned
+figures, and the events that are not steps.  After a resume the steps behind it are void: a mark in
+the file says so, and where thinned figures cannot be cut there, the file is read again.
+"""
+
+import json
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.service.http.live.columns import Columns
+
+CHUNK_BYTES = 4 << 20
+MAX_LINE_BYTES = 8 << 20
+MAX_EVENTS = 5000
+"""Events kept besides steps: the first and the last of them, where there are more."""
+
+MAX_OPEN = 32
+STEP_SERIES = ("loss", "grad_norm", "learning_rate", "tokens_per_s", "seconds", "tokens")
+VOIDED = frozenset({"evaluated", "checkpoint", "finished", "failed"})
+
+
+class Tail:
+    """New whole lines of a file that only grows; one that was replaced is read from its start."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self._inode: tuple[int, int] | None = None
+
+    def replaced(self) -> bool:
+        """Whether the file is another one than before, or shorter."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return self._inode is not None
+        inode = (status.st_dev, status.st_ino)
+        changed = self._inode not in (None, inode) or status.st_size < self.offset
+        self._inode = inode
+        return changed
+
+    def lines(self) -> Iterator[bytes]:
+        """Lines that are complete, without their end; longer ones than the limit are left out."""
+        try:
+            stream = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with stream:
+            stream.seek(self.offset)
+            rest = b""
+            while piece := stream.read(CHUNK_BYTES):
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    self.offset += len(line) + 1
+                    if len(line) <= MAX_LINE_BYTES:
+                        yield line
+
+
+class History:
+    """The figures and events of one run.
+
+    Args:
+        path: The run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._events_tail, self._monitor_tail = self._tails()
+        self._reset()
+
+    def _tails(self) -> tuple[Tail, Tail]:
+        return Tail(self.path / "events.jsonl"), Tail(self.path / "monitor.jsonl")
+
+    def _reset(self) -> None:
+        self._events_tail, self._monitor_tail = self._tails()
+        self.steps, self.monitor = Columns(), Columns()
+        self.events: list[dict[str, Any]] = []
+        self.last_step: dict[str, Any] = {}
+        self.last_monitor: dict[str, Any] = {}
+        self.reference: dict[str, Any] = {}
+        self.num_events = self.trained_tokens = 0
+        self._skip: list[tuple[int, float]] = []
+        self._monitor_base = 0.0
+
+    def update(self, on_event: Callable[[dict[str, Any]], None] | None = None) -> "History":
+        """Read what is new; `on_event` gets each new event, and monitor samples as `monitor`."""
+        with self._lock:
+            if self._events_tail.replaced() or self._monitor_tail.replaced():
+                self._reset()
+            if self._events_tail.offset == 0:
+                self._skip = _voided(self._events_tail.path)
+            self._read_events(on_event)
+            for line in self._monitor_tail.lines():
+                self._sample(line, on_event)
+        return self
+
+    def _read_events(self, on_event: Callable[[dict[str, Any]], None] | None) -> None:
+        for line in self._events_tail.lines():
+            event = _parsed(line)
+            if event is None:
+                continue
+            if not self._take(event):
+                self._reset()
+                self._skip = _voided(self._events_tail.path)
+                self._read_events(None)
+                return
+            if on_event is not None:
+                on_event(event)
+
+    def _take(self, event: dict[str, Any]) -> bool:
+        """Take in one event; false where a resume asks for what can no longer be told apart."""
+        kind = event.get("type")
+        self.num_events += 1
+        if kind == "resumed" and isinstance(event.get("from_step"), int):
+            last = event["from_step"]
+            if self.steps.last_x > last:
+                return False
+            self.events = [old for old in self.events if _stands(old, last)]
+        if kind == "step":
+            self._step(event)
+        elif kind == "reference":
+            self.reference = event
+        else:
+            if kind == "evaluated":
+                done = ("evaluated", event.get("step"))
+                self.events = [
+                    old for old in self.events if (old.get("type"), old.get("step")) != done
+                ]
+            self.events.append(event)
+            if len(self.events) > MAX_EVENTS:
+                del self.events[MAX_EVENTS // 2]
+        return True
+
+    def _step(self, event: dict[str, Any]) -> None:
+        step = event.get("step")
+        void = next((last for end, last in self._skip if self._events_tail.offset <= end), None)
+        if not isinstance(step, int) or (void is not None and step > void):
+            return
+        values = {name: event.get(name) for name in STEP_SERIES}
+        for name, value in (event.get("metrics") or {}).items():
+            values.setdefault(str(name)[:80], value)
+        if step > self.steps.last_x:
+            self.steps.add(step, values)
+            tokens = event.get("tokens")
+            self.trained_tokens += tokens if isinstance(tokens, int) else 0
+        self.last_step = event
+
+    def _sample(self, line: bytes, on_event: Callable[[dict[str, Any]], None] | None) -> None:
+        sample = _parsed(line)
+        if sample is None or "elapsed_s" not in sample:
+            return
+        elapsed_s = sample["elapsed_s"]
+        if not isinstance(elapsed_s, int | float):
+            return
+        if self._monitor_base + elapsed_s < self.monitor.last_x:  # a resumed run counts from 0
+            self._monitor_base = self.monitor.last_x
+        hidden = ("time", "elapsed_s")
+        values = {name: value for name, value in sample.items() if name not in hidden}
+        self.monitor.add(self._monitor_base + elapsed_s, values)
+        self.last_monitor = sample
+        if on_event is not None:
+            on_event({"type": "monitor", **sample})
+
+    def latest(self, kind: str) -> dict[str, Any]:
+        """The last event of a type; empty without one."""
+        return next((old for old in reversed(self.events) if old.get("type") == kind), {})
+
+    def metrics(self, points: int) -> dict[str, Any]:
+        """Everything a page of charts needs at first."""
+        with self._lock:
+            steps, series = self.steps.read(points)
+            elapsed, monitor = self.monitor.read(points)
+            events = list(self.events)
+            total = self.steps.total
+        return {
+            "steps": [int(step) for step in steps],
+            "series": series,
+            "evaluations": [_evaluation(one) for one in events if one["type"] == "evaluated"],
+            "markers": [marker for one in events for marker in _markers(one)],
+            "monitor": {"elapsed_s": elapsed, "series": monitor},
+            "samples": [
+                {name: one.get(name) for name in ("step", "prompt", "answer", "expected", "whole")}
+                for one in events
+                if one["type"] == "sample"
+            ],
+            "total_points": total,
+        }
+
+
+class Histories:
+    """Histories of the runs that somebody looks at; the one nobody has looked at longest goes."""
+
+    def __init__(self, max_open: int = MAX_OPEN) -> None:
+        self._open: OrderedDict[Path, History] = OrderedDict()
+        self._max, self._lock = max_open, threading.Lock()
+
+    def of(self, path: Path) -> History:
+        """The history of a run directory, not yet brought up to date."""
+        with self._lock:
+            history = self._open.pop(path, None) or History(path)
+            self._open[path] = history
+            while len(self._open) > self._max:
+                self._open.popitem(last=False)
+        return history
+
+
+def _voided(path: Path) -> list[tuple[int, float]]:
+    """Ends of stretches of the file, and the last step of each that a later resume left standing."""
+    found: list[tuple[int, float]] = []
+    offset = 0
+    if not path.exists():
+        return found
+    with path.open("rb") as stream:
+        for line in stream:
+            offset += len(line)
+            event = (_parsed(line) or {}) if b'"resumed"' in line else {}
+            if event.get("type") == "resumed" and isinstance(event.get("from_step"), int):
+                found.append((offset, event["from_step"]))
+    lowest = math.inf
+    for position in range(len(found) - 1, -1, -1):
+        lowest = min(lowest, found[position][1])
+        found[position] = (found[position][0], lowest)
+    return found
+
+
+def _stands(event: Mapping[str, Any], last: int) -> bool:
+    step = event.get("step", math.inf)
+    return event.get("type") not in VOIDED or (isinstance(step, int | float) and step <= last)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:  # torn by a kill; the next line is whole again
+        return None
+    if not isinstance(value, dict) or not ("type" in value or "elapsed_s" in value):
+        return None
+    return value
+
+
+def _evaluation(event: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = event.get("metrics") or {}
+    return {"step": event.get("step"), "best": event.get("best"), **metrics}
+
+
+def _markers(event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    kind = event.get("type")
+    step = event.get("step", event.get("from_step"))
+    if kind in ("checkpoint", "resumed", "warning", "finished", "failed", "plan_checked"):
+        text = str(event.get("text") or event.get("what") or event.get("reason") or "")
+        if kind == "checkpoint":
+            text = os.path.basename(str(event.get("path", "")))
+        yield {"step": step, "kind": kind, "text": text[:500], "time": event.get("time")}

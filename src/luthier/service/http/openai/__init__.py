@@ -1,0 +1,1 @@
+"""The surface that OpenAI's clients speak to."""

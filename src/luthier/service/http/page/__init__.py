@@ -1,0 +1,1 @@
+"""What the page asks, beside what OpenAI has."""

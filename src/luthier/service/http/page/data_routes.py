@@ -1,0 +1,186 @@
+"""Data, plan and advice: what is asked before a job is made.  Helpers answer, in their processes."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from luthier.config.read import load
+from luthier.durable import make_folders
+from luthier.errors import SettingsError
+from luthier.service.http import schemas
+from luthier.service.http.door.envelope import ApiJson, not_found
+from luthier.service.http.door.policy import may_use
+from luthier.service.http.door.refusals import refusal
+from luthier.service.http.models import known_model
+from luthier.service.http.openai.create import Strict
+from luthier.service.http.page.commands import commands
+from luthier.service.http.parts import FILE_ID, Parts, parts
+from luthier.service.http.wire import file_object
+
+router = APIRouter(prefix="/api", tags=["data"])
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+Objective = Literal["sft", "dpo", "text"]
+CHECK_S, PLAN_S = 300.0, 60.0
+
+
+class CheckRequest(Strict):
+    """What the rows are checked for."""
+
+    model: Name | None = None
+    objective: Objective | None = None
+
+
+class PlanRequest(Strict):
+    """Settings, and the device to plan for; this machine where none is given."""
+
+    settings: dict[str, Any]
+    device: Annotated[str, Field(max_length=100)] | None = None
+
+
+class AdviseRequest(Strict):
+    """What one has and wants."""
+
+    model: Name
+    file_ids: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=16)]
+    goal: Annotated[str, Field(max_length=2000)] | None = None
+    lang: Literal["en", "zh", "id", "vi"] = "en"
+
+
+class RenderRequest(Strict):
+    """A conversation whose prompt is wanted."""
+
+    model: Name
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=2048)]
+    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+
+
+@router.post("/files/{file_id}/check", response_model=schemas.Anything)
+def check(request: Request, file_id: str, body: CheckRequest) -> Response:
+    """What the doctor finds in a file: formats, lengths, and every row with something wrong."""
+    found = parts(request)
+    asked = {
+        "files": [_path(found, file_id)],
+        "model": known_model(found, body.model) if body.model else None,
+        "objective": body.objective,
+    }
+    report = found.help("check", asked, timeout_s=CHECK_S)
+    return ApiJson(_labelled(found, file_id, report))
+
+
+@router.post("/files/{file_id}/fix", response_model=schemas.Anything)
+def fix(request: Request, file_id: str) -> Response:
+    """A new file with what can be mended mended; the old one stays as it is."""
+    found = parts(request)
+    old = found.files.get(file_id) if FILE_ID.fullmatch(file_id) else None
+    if old is None:
+        raise not_found("file", file_id, param="file_id")
+    unfinished = found.home / "service" / "uploads"  # emptied when the server starts
+    make_folders(unfinished)
+    with tempfile.TemporaryDirectory(prefix="fix-", dir=unfinished) as folder:
+        target = Path(folder) / "rows.jsonl"
+        answer = found.help(
+            "fix",
+            {"file": str(found.files.path(file_id)), "target": str(target)},
+            timeout_s=CHECK_S,
+        )
+        with target.open("rb") as stream:
+            stem = old.filename.rpartition(".")[0] or old.filename
+            new = found.files.add(stream, f"{stem}-fixed.jsonl", old.purpose)
+    return ApiJson({"file": file_object(new), "done": answer.get("done", [])})
+
+
+@router.get("/files/{file_id}/rows", response_model=schemas.Anything)
+def rows(
+    request: Request,
+    file_id: str,
+    model: Annotated[str, Query(min_length=1, max_length=512)] = "starter",
+    first: Annotated[int, Query(alias="from", ge=1, le=10**9)] = 1,
+    count: Annotated[int, Query(ge=1, le=100)] = 20,
+    objective: Objective = "sft",
+) -> Response:
+    """Rows as the model will see them, with what is learned marked."""
+    found = parts(request)
+    settings = {
+        "model": known_model(found, model),
+        "dataset": [_path(found, file_id)],
+        "objective": objective,
+    }
+    answer = found.help("preview", {"settings": settings, "first": first, "count": count})
+    return ApiJson(_labelled(found, file_id, answer))
+
+
+@router.post("/plan", response_model=schemas.Anything)
+def plan(request: Request, body: PlanRequest) -> Response:
+    """Memory, time and disk of a run before it is started, what `auto` becomes, and how to start it."""
+    found = parts(request)
+    asked = dict(body.settings)
+    settings = resolved_paths(found, asked)
+    answer = found.help("plan", {"settings": settings, "device": body.device}, timeout_s=PLAN_S)
+    host = request.headers.get("host", "127.0.0.1")
+    return ApiJson({**answer, "commands": commands(asked, base_url=f"http://{host}")})
+
+
+def resolved_paths(found: Parts, asked: dict[str, Any]) -> dict[str, Any]:
+    """Settings that a helper can use: names and ids replaced by where things are.
+
+    Raises:
+        ApiError: 400: a setting cannot be used.
+    """
+    settings = dict(asked)
+    if isinstance(settings.get("model"), str):
+        settings["model"] = known_model(found, settings["model"])
+    for name in ("dataset", "eval_dataset"):
+        given = settings.get(name)
+        many = [given] if isinstance(given, str) else given
+        if isinstance(many, list):
+            settings[name] = [
+                _path(found, one) if isinstance(one, str) and one.startswith("file-") else one
+                for one in many
+            ]
+    try:
+        may_use(found.home, found.roots)(load(arguments=settings))
+    except SettingsError as error:
+        raise refusal(error, prefix="settings.") from error
+    return settings
+
+
+@router.post("/advise", response_model=schemas.Anything)
+def advise(request: Request, body: AdviseRequest) -> Response:
+    """Settings for these data and this machine, each with its reason."""
+    found = parts(request)
+    files = [_path(found, id) for id in body.file_ids]
+    asked = {"model": known_model(found, body.model), "files": files, "lang": body.lang}
+    return ApiJson(found.help("advise", {**asked, "goal": body.goal}, timeout_s=CHECK_S))
+
+
+@router.post("/render", response_model=schemas.Anything)
+def render(request: Request, body: RenderRequest) -> Response:
+    """The prompt a conversation becomes, as text and as tokens."""
+    found = parts(request)
+    model = known_model(found, body.model)
+    asked = {"model": model, "messages": body.messages, "tools": body.tools}
+    return ApiJson(found.help("render", asked))
+
+
+def _path(found: Parts, file_id: str) -> str:
+    if not FILE_ID.fullmatch(file_id):
+        raise not_found("file", file_id, param="file_id")
+    return str(found.files.path(file_id))
+
+
+def _labelled(found: Parts, file_id: str, answer: Any) -> Any:
+    """The answer with the name the person gave where the server's own path stood."""
+    path, label = str(found.files.path(file_id)), found.files.get(file_id).filename
+
+    def name(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(path, label)
+        if isinstance(value, dict):
+            return {key: name(item) for key, item in value.items()}
+        return [name(item) for item in value] if isinstance(value, list) else value
+
+    return name(answer)
