@@ -16,8 +16,8 @@ from luthier.errors import (
     SettingsError,
 )
 from luthier.runs import device_lease
-from luthier.service.chats import Chats
-from luthier.service.helpers import Helpers
+from luthier.service.chat_processes import Chats
+from luthier.service.helper_processes import Helpers
 from luthier.units import GIB
 
 ASK = {"model": "starter", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12}

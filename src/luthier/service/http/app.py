@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.errors import LuthierError
-from luthier.service.chats import Chats
+from luthier.service.chat_processes import Chats
 from luthier.service.files import Files
-from luthier.service.helpers import Helpers
+from luthier.service.helper_processes import Helpers
 from luthier.service.http import openapi
 from luthier.service.http.door import envelope
 from luthier.service.http.door.credentials import Credentials

@@ -10,9 +10,9 @@ from typing import Any
 from starlette.requests import Request
 
 from luthier.errors import LuthierError
-from luthier.service.chats import Chats
+from luthier.service.chat_processes import Chats
 from luthier.service.files import Files
-from luthier.service.helpers import Helpers
+from luthier.service.helper_processes import Helpers
 from luthier.service.http.door.credentials import Credentials
 from luthier.service.http.door.envelope import ApiError, not_found
 from luthier.service.http.door.guard import State

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from luthier.errors import SettingsError
 from luthier.runs import home as default_home
-from luthier.service.chats import Chats
+from luthier.service.chat_processes import Chats
 from luthier.service.devices import machine_devices
 from luthier.service.files import Files
-from luthier.service.helpers import Helpers
+from luthier.service.helper_processes import Helpers
 from luthier.service.http.app import Application, create_app
 from luthier.service.http.door.credentials import load_token
 from luthier.service.http.door.limits import Limits

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from luthier import errors
 from luthier.errors import ChatBusyError, ServiceError
-from luthier.service.helpers import environment
+from luthier.service.helper_processes import environment
 
 IDLE_S = 300.0
 MAX_WAITING = 8
