@@ -4,7 +4,7 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check docs bench chaos clean
+.PHONY: demo test check check-page docs bench chaos clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "luthier needs Python 3.11 or newer")'
@@ -21,6 +21,16 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) -s check-page
+
+# The page's scripts need node, which pip cannot bring: without it this says so and goes on.
+check-page:
+	@if command -v npm >/dev/null; then $(MAKE) -s node_modules/.installed && npm run -s check; \
+	else echo "npm is absent: the scripts of the page are not checked"; fi
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --omit=optional --no-audit --no-fund --silent
+	touch $@
 
 # The older OpenAI client stands beside the current one: both speak to the service in the tests.
 OLDER := $(VENV)/openai-1.109

@@ -25,7 +25,7 @@ export const rememberCsrf = (token) => {
 const headers = (more = {}) => (csrf ? { "X-CSRF-Token": csrf, ...more } : more);
 
 async function failure(answer) {
-  let body = {};
+  let body;
   try {
     body = (await answer.json()).error ?? {};
   } catch {
@@ -35,6 +35,12 @@ async function failure(answer) {
   return new ApiError(answer.status, body);
 }
 
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body] Sent as JSON.
+ * @param {{ signal?: AbortSignal, raw?: boolean }} [options] `raw` gives the response itself.
+ */
 export async function request(method, path, body, { signal, raw = false } = {}) {
   let answer;
   try {
@@ -46,7 +52,11 @@ export async function request(method, path, body, { signal, raw = false } = {}) 
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { code: "offline", message: "the server does not answer", fix: "luthier serve" });
+    throw new ApiError(0, {
+      code: "offline",
+      message: "the server does not answer",
+      fix: "luthier serve",
+    });
   }
   if (!answer.ok) throw await failure(answer);
   if (raw) return answer;
@@ -60,7 +70,9 @@ export const patch = (path, body) => request("PATCH", path, body);
 export const remove = (path) => request("DELETE", path);
 
 export function query(path, values) {
-  const kept = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const kept = Object.entries(values).filter(
+    ([, value]) => value !== undefined && value !== null && value !== "",
+  );
   return kept.length ? `${path}?${new URLSearchParams(kept)}` : path;
 }
 
@@ -73,10 +85,18 @@ export function upload(file, onProgress) {
     const call = new XMLHttpRequest();
     call.open("POST", "v1/files");
     for (const [name, value] of Object.entries(headers())) call.setRequestHeader(name, value);
-    call.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
-    call.onerror = () => reject(new ApiError(0, { code: "offline", message: "the upload was cut off", fix: "luthier serve" }));
+    call.upload.onprogress = (event) =>
+      event.lengthComputable && onProgress(event.loaded / event.total);
+    call.onerror = () =>
+      reject(
+        new ApiError(0, {
+          code: "offline",
+          message: "the upload was cut off",
+          fix: "luthier serve",
+        }),
+      );
     call.onload = () => {
-      let body = {};
+      let body;
       try {
         body = JSON.parse(call.responseText);
       } catch {
@@ -100,7 +120,8 @@ export function useData(path, { every = 0 } = {}) {
       const data = await get(path);
       if (mine === turn.current) setState({ data, error: null, path });
     } catch (error) {
-      if (mine === turn.current) setState((old) => ({ data: old.path === path ? old.data : null, error, path }));
+      if (mine === turn.current)
+        setState((old) => ({ data: old.path === path ? old.data : null, error, path }));
     }
   };
   useEffect(() => {
@@ -111,10 +132,15 @@ export function useData(path, { every = 0 } = {}) {
       clearInterval(timer);
     };
   }, [path, every]);
-  return { data: state.path === path ? state.data : null, error: state.path === path ? state.error : null, again };
+  return {
+    data: state.path === path ? state.data : null,
+    error: state.path === path ? state.error : null,
+    again,
+  };
 }
 
-/** Named server-sent events; `onEvent(name, data)` ends them by returning true.  The browser connects again by itself. */
+/** Named server-sent events; `onEvent(name, data)` ends them by returning true.
+ * The browser connects again by itself. */
 export function useStream(path, names, onEvent) {
   const latest = useRef(onEvent);
   latest.current = onEvent;
@@ -124,7 +150,12 @@ export function useStream(path, names, onEvent) {
     const source = new EventSource(path);
     source.onopen = () => setLive(true);
     source.onerror = () => setLive(false);
-    for (const name of names) source.addEventListener(name, (event) => latest.current(name, event.data ? JSON.parse(event.data) : {}) === true && source.close());
+    for (const name of names)
+      source.addEventListener(
+        name,
+        (event) =>
+          latest.current(name, event.data ? JSON.parse(event.data) : {}) === true && source.close(),
+      );
     return () => source.close();
   }, [path]);
   return live;
@@ -132,7 +163,12 @@ export function useStream(path, names, onEvent) {
 
 /** Lines of a streamed completion, as objects, until `[DONE]`. */
 export async function* completion(body, signal) {
-  const answer = await request("POST", "v1/chat/completions", { ...body, stream: true, stream_options: { include_usage: true } }, { signal, raw: true });
+  const answer = await request(
+    "POST",
+    "v1/chat/completions",
+    { ...body, stream: true, stream_options: { include_usage: true } },
+    { signal, raw: true },
+  );
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

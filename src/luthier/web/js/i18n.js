@@ -23,7 +23,9 @@ export function store(name, value) {
 /** The explicit choice first, then the browser's languages, then English. */
 export function preferred() {
   const wishes = [stored("language"), ...(navigator.languages ?? [])].filter(Boolean);
-  return wishes.map((wish) => wish.slice(0, 2).toLowerCase()).find((wish) => wish in LANGUAGES) ?? "en";
+  return (
+    wishes.map((wish) => wish.slice(0, 2).toLowerCase()).find((wish) => wish in LANGUAGES) ?? "en"
+  );
 }
 
 export async function loadLanguage(wish) {
@@ -60,7 +62,8 @@ export function figure(value) {
   return number(value, { maximumSignificantDigits: 4, maximumFractionDigits: undefined });
 }
 
-export const percent = (share, digits = 0) => number(share, { style: "percent", maximumFractionDigits: digits });
+export const percent = (share, digits = 0) =>
+  number(share, { style: "percent", maximumFractionDigits: digits });
 
 export function bytes(value) {
   if (value === null || value === undefined) return "–";
@@ -76,11 +79,14 @@ export function bytes(value) {
 
 export function count(value) {
   if (value === null || value === undefined) return "–";
-  return new Intl.NumberFormat(code, { notation: "compact", maximumSignificantDigits: 3 }).format(value);
+  return new Intl.NumberFormat(code, { notation: "compact", maximumSignificantDigits: 3 }).format(
+    value,
+  );
 }
 
 /** A length of context as the field writes it: 8K is 8,192. */
-export const context = (tokens) => (tokens && tokens % 1024 === 0 ? `${number(tokens / 1024)}K` : count(tokens));
+export const context = (tokens) =>
+  tokens && tokens % 1024 === 0 ? `${number(tokens / 1024)}K` : count(tokens);
 
 /** Parameters as the field writes them, in every language: 7.6B. */
 export function parameters(value) {
@@ -91,28 +97,55 @@ export function parameters(value) {
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
-  if (seconds > 0 && seconds < 1) return new Intl.NumberFormat(code, { style: "unit", unit: "millisecond", unitDisplay: "short", maximumSignificantDigits: 3 }).format(seconds * 1000);
+  if (seconds > 0 && seconds < 1)
+    return new Intl.NumberFormat(code, {
+      style: "unit",
+      unit: "millisecond",
+      unitDisplay: "short",
+      maximumSignificantDigits: 3,
+    }).format(seconds * 1000);
   const whole = Math.max(0, Math.round(seconds));
-  const parts = [[Math.floor(whole / 86400), "day"], [Math.floor(whole / 3600) % 24, "hour"], [Math.floor(whole / 60) % 60, "minute"], [whole % 60, "second"]];
+  /** @type {[number, string][]} */
+  const parts = [
+    [Math.floor(whole / 86400), "day"],
+    [Math.floor(whole / 3600) % 24, "hour"],
+    [Math.floor(whole / 60) % 60, "minute"],
+    [whole % 60, "second"],
+  ];
   const first = parts.findIndex(([size]) => size > 0);
-  const shown = first < 0 ? [[0, "second"]] : parts.slice(first, first + 2).filter(([size]) => size > 0);
-  return shown.map(([size, unit]) => new Intl.NumberFormat(code, { style: "unit", unit, unitDisplay: "short" }).format(size)).join(" ");
+  /** @type {[number, string][]} */
+  const shown =
+    first < 0 ? [[0, "second"]] : parts.slice(first, first + 2).filter(([size]) => size > 0);
+  return shown
+    .map(([size, unit]) =>
+      new Intl.NumberFormat(code, { style: "unit", unit, unitDisplay: "short" }).format(size),
+    )
+    .join(" ");
 }
 
 export function moment(value) {
   const date = asDate(value);
-  return date ? new Intl.DateTimeFormat(code, { dateStyle: "medium", timeStyle: "short" }).format(date) : "–";
+  return date
+    ? new Intl.DateTimeFormat(code, { dateStyle: "medium", timeStyle: "short" }).format(date)
+    : "–";
 }
 
 /** The time of day, to the second. */
-export const clock = (value) => new Intl.DateTimeFormat(code, { timeStyle: "medium" }).format(asDate(value));
+export const clock = (value) =>
+  new Intl.DateTimeFormat(code, { timeStyle: "medium" }).format(asDate(value));
 
 export function ago(value) {
   const date = asDate(value);
   if (!date) return "–";
   const past = (date.getTime() - Date.now()) / 1000;
   const words_ = new Intl.RelativeTimeFormat(code, { numeric: "auto" });
-  for (const [unit, size] of [["day", 86400], ["hour", 3600], ["minute", 60]])
+  /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+  const units = [
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+  ];
+  for (const [unit, size] of units)
     if (Math.abs(past) >= size) return words_.format(Math.round(past / size), unit);
   return words_.format(Math.min(0, Math.round(past)), "second");
 }

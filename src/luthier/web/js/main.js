@@ -44,13 +44,31 @@ function App() {
     await loadLanguage(wish);
     redraw((turn) => turn + 1);
   };
-  if (error) return html`<main class="main stack"><h1>luthier</h1><${ErrorNote} error=${error} /></main>`;
-  if (!session) return html`<${Loading} />`;
-  if (!session.authenticated) return html`<${View} load=${() => import("./views/login.js")} name="login" onDone=${() => ask()} changeLanguage=${changeLanguage} />`;
+  if (error)
+    return html`
+      <main class="main stack">
+        <h1>luthier</h1>
+        <${ErrorNote} error=${error} />
+      </main>
+    `;
+  if (!session)
+    return html`
+      <${Loading} />
+    `;
+  if (!session.authenticated)
+    return html`
+      <${View}
+        load=${() => import("./views/login.js")}
+        name="login"
+        onDone=${() => ask()}
+        changeLanguage=${changeLanguage}
+      />
+    `;
   const [name = "", ...rest] = route.parts;
   const load = VIEWS[name] ?? (() => import("./views/missing.js"));
   return html`<${Shell} view=${name} version=${session.version}>
-    <${View} key=${[name, ...rest.slice(0, 1)].join("/")} load=${load} name=${name} route=${route} session=${session} ask=${() => ask()} changeLanguage=${changeLanguage} />
+    <${View} key=${[name, ...rest.slice(0, 1)].join("/")} load=${load} name=${name} route=${route}
+      session=${session} ask=${() => ask()} changeLanguage=${changeLanguage} />
   </${Shell}>`;
 }
 
@@ -68,8 +86,17 @@ function View({ load, name, ...rest }) {
       wanted = false;
     };
   }, [name]);
-  if (error) return html`<${ErrorNote} error=${error} />`;
-  return loaded && loaded.name === name ? html`<${loaded.Part} ...${rest} />` : html`<${Loading} />`;
+  if (error)
+    return html`
+      <${ErrorNote} error=${error} />
+    `;
+  return loaded && loaded.name === name
+    ? html`
+        <${loaded.Part} ...${rest} />
+      `
+    : html`
+        <${Loading} />
+      `;
 }
 
 // Asked for at once: language, session and the first view arrive side by side.
@@ -79,4 +106,9 @@ const ignored = () => null; // whoever uses them is told
 early.catch(ignored);
 VIEWS[first]?.().catch(ignored);
 await loadLanguage(preferred());
-render(html`<${App} />`, document.getElementById("app"));
+render(
+  html`
+    <${App} />
+  `,
+  document.getElementById("app"),
+);

@@ -10,7 +10,9 @@ export function parse(hash) {
 export function link(...parts) {
   const last = parts.at(-1);
   const query = last && typeof last === "object" ? parts.pop() : {};
-  const kept = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const kept = Object.entries(query).filter(
+    ([, value]) => value !== undefined && value !== null && value !== "",
+  );
   const text = new URLSearchParams(kept).toString();
   return `#/${parts.map((part) => encodeURIComponent(part)).join("/")}${text ? `?${text}` : ""}`;
 }

@@ -29,7 +29,9 @@ export function smooth(y, weight) {
 
 /** First, last, lowest and highest value of a line, and where they are. */
 export function summary(x, y) {
-  const at = y.map((value, index) => [x[index], value]).filter(([, value]) => Number.isFinite(value));
+  const at = y
+    .map((value, index) => [x[index], value])
+    .filter(([, value]) => Number.isFinite(value));
   if (!at.length) return null;
   const lowest = at.reduce((best, one) => (one[1] < best[1] ? one : best));
   const highest = at.reduce((best, one) => (one[1] > best[1] ? one : best));
@@ -39,7 +41,9 @@ export function summary(x, y) {
 /** At most `most` indices, evenly spread, both ends included. */
 export function spread(length, most) {
   if (length <= most) return Array.from({ length }, (_, index) => index);
-  return Array.from({ length: most }, (_, index) => Math.round((index * (length - 1)) / (most - 1)));
+  return Array.from({ length: most }, (_, index) =>
+    Math.round((index * (length - 1)) / (most - 1)),
+  );
 }
 
 export function csv(names, columns) {

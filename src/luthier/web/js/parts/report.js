@@ -9,47 +9,203 @@ const LOOK = { error: ["bad", "cross"], warning: ["warn", "warn"], note: ["info"
 
 export function Findings({ findings, onFix }) {
   const sorted = [...findings].sort((one, other) => ORDER[one.severity] - ORDER[other.severity]);
-  const broken = sorted.some((finding) => finding.severity !== "note" && finding.code !== "file-unreadable");
-  return html`<section class="card stack">
-    <div class="card-head"><h2>${t("file.findings")}</h2>${broken && html`<${Button} kind="main-action small" onClick=${onFix}>${t("file.fix")}</${Button}>`}</div>
-    ${!sorted.length && html`<p class="row"><span class="badge ok"><${Icon} name="check" small />${t("file.healthy")}</span></p>`}
-    <ul class="findings">${sorted.map((finding) => html`<${Finding} key=${finding.code} finding=${finding} />`)}</ul>
-  </section>`;
+  const broken = sorted.some(
+    (finding) => finding.severity !== "note" && finding.code !== "file-unreadable",
+  );
+  return html`
+    <section class="card stack">
+      <div class="card-head">
+        <h2>${t("file.findings")}</h2>
+        ${broken && html`<${Button} kind="main-action small" onClick=${onFix}>${t("file.fix")}</${Button}>`}
+      </div>
+      ${
+        !sorted.length &&
+        html`
+          <p class="row">
+            <span class="badge ok">
+              <${Icon} name="check" small />
+              ${t("file.healthy")}
+            </span>
+          </p>
+        `
+      }
+      <ul class="findings">
+        ${sorted.map(
+          (finding) => html`
+            <${Finding} key=${finding.code} finding=${finding} />
+          `,
+        )}
+      </ul>
+    </section>
+  `;
 }
 
 function Finding({ finding }) {
   const [look, icon] = LOOK[finding.severity] ?? LOOK.note;
   const key = `finding.${finding.code}`;
-  return html`<li class="stack tight">
-    <div class="row"><span class=${`badge ${look}`}><${Icon} name=${icon} small />${t(`severity.${finding.severity}`)}</span><span class="small muted">${finding.code} · ${t("file.count", { count: finding.count })}</span></div>
-    ${known(key) && language() !== "en" && html`<div class="strong">${t(key)}</div>`}
-    <div class=${known(key) && language() !== "en" ? "small" : "strong"} lang="en">${finding.title}${finding.detail && html`: ${finding.detail}`}</div>
-    ${finding.why && html`<div class="small muted" lang="en">${finding.why}</div>`}
-    ${finding.rows?.length > 0 && html`<ul class="places">${finding.rows.slice(0, 5).map((row, index) => html`<li key=${index} class="small mono">${place(row)}</li>`)}</ul>`}
-    ${finding.fix && html`<div class="small"><span class="muted">${t("file.remedy")} </span><code lang="en">${finding.fix}</code></div>`}
-  </li>`;
+  return html`
+    <li class="stack tight">
+      <div class="row">
+        <span class=${`badge ${look}`}>
+          <${Icon} name=${icon} small />
+          ${t(`severity.${finding.severity}`)}
+        </span>
+        <span class="small muted">
+          ${finding.code} · ${t("file.count", { count: finding.count })}
+        </span>
+      </div>
+      ${
+        known(key) &&
+        language() !== "en" &&
+        html`
+          <div class="strong">${t(key)}</div>
+        `
+      }
+      <div class=${known(key) && language() !== "en" ? "small" : "strong"} lang="en">
+        ${finding.title}${
+          finding.detail &&
+          html`
+            : ${finding.detail}
+          `
+        }
+      </div>
+      ${
+        finding.why &&
+        html`
+          <div class="small muted" lang="en">${finding.why}</div>
+        `
+      }
+      ${
+        finding.rows?.length > 0 &&
+        html`
+          <ul class="places">
+            ${finding.rows.slice(0, 5).map(
+              (row, index) => html`
+                <li key=${index} class="small mono">${place(row)}</li>
+              `,
+            )}
+          </ul>
+        `
+      }
+      ${
+        finding.fix &&
+        html`
+          <div class="small">
+            <span class="muted">${t("file.remedy")}${" "}</span>
+            <code lang="en">${finding.fix}</code>
+          </div>
+        `
+      }
+    </li>
+  `;
 }
 
-const place = (row) => [row.line > 0 && t("file.line", { line: row.line }), row.says].filter(Boolean).join(": ");
+const place = (row) =>
+  [row.line > 0 && t("file.line", { line: row.line }), row.says].filter(Boolean).join(": ");
 
 /** Bars of rows by length in tokens, with the same numbers as a table. */
 export function Histogram({ report }) {
   const bins = bars(report.histogram ?? []);
   const most = Math.max(1, ...bins.map((bin) => bin.rows));
   const cuts = Object.entries(report.cuts ?? {});
-  return html`<section class="card stack">
-    <h2>${t("file.lengths")}</h2>
-    ${bins.length > 0 && html`<svg class="histogram" viewBox="0 0 320 120" preserveAspectRatio="none" role="img" aria-label=${t("file.lengths.text", { rows: number(report.rows), most: label(bins.find((bin) => bin.rows === most) ?? bins[0]) })}>
-      ${bins.map((bin, index) => html`<rect key=${index} x=${(index * 320) / bins.length + 0.5} width=${Math.max(0.5, 320 / bins.length - 1)} y=${118 - (bin.rows / most) * 114} height=${(bin.rows / most) * 114 + (bin.rows ? 2 : 0)}><title>${label(bin)}: ${number(bin.rows)}</title></rect>`)}
-    </svg>
-    <div class="row between small muted"><span>${number(bins[0].from)}</span><span>${t("file.axis")}</span><span>${number(bins.at(-1).to)}</span></div>`}
-    <details><summary>${t("chart.table")}</summary><div class="scroll-x"><table><thead><tr><th scope="col">${t("file.axis")}</th><th scope="col" class="num">${t("file.rows")}</th></tr></thead><tbody>${bins.filter((bin) => bin.rows).map((bin, index) => html`<tr key=${index}><th scope="row">${label(bin)}</th><td class="num">${number(bin.rows)}</td></tr>`)}</tbody></table></div></details>
-    ${cuts.length > 0 && html`<table><caption class="small muted">${t("file.cuts")}</caption><thead><tr><th scope="col"><code>seq_length</code></th><th scope="col" class="num">${t("file.rows.cut")}</th><th scope="col" class="num">${t("file.tokens.cut")}</th></tr></thead>
-      <tbody>${cuts.map(([length, cut]) => html`<tr key=${length}><th scope="row">${number(Number(length))}</th><td class="num">${number(cut.rows)}</td><td class="num">${percent(cut.share ?? 0, 1)}</td></tr>`)}</tbody></table>`}
-  </section>`;
+  return html`
+    <section class="card stack">
+      <h2>${t("file.lengths")}</h2>
+      ${
+        bins.length > 0 &&
+        html`
+          <svg
+            class="histogram"
+            viewBox="0 0 320 120"
+            preserveAspectRatio="none"
+            role="img"
+            aria-label=${t("file.lengths.text", {
+              rows: number(report.rows),
+              most: label(bins.find((bin) => bin.rows === most) ?? bins[0]),
+            })}
+          >
+            ${bins.map(
+              (bin, index) => html`
+                <rect
+                  key=${index}
+                  x=${(index * 320) / bins.length + 0.5}
+                  width=${Math.max(0.5, 320 / bins.length - 1)}
+                  y=${118 - (bin.rows / most) * 114}
+                  height=${(bin.rows / most) * 114 + (bin.rows ? 2 : 0)}
+                >
+                  <title>${label(bin)}: ${number(bin.rows)}</title>
+                </rect>
+              `,
+            )}
+          </svg>
+          <div class="row between small muted">
+            <span>${number(bins[0].from)}</span>
+            <span>${t("file.axis")}</span>
+            <span>${number(bins.at(-1).to)}</span>
+          </div>
+        `
+      }
+      <details>
+        <summary>${t("chart.table")}</summary>
+        <div class="scroll-x">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">${t("file.axis")}</th>
+                <th scope="col" class="num">${t("file.rows")}</th>
+              </tr>
+            </thead>
+            <tbody>
+              ${bins
+                .filter((bin) => bin.rows)
+                .map(
+                  (bin, index) => html`
+                    <tr key=${index}>
+                      <th scope="row">${label(bin)}</th>
+                      <td class="num">${number(bin.rows)}</td>
+                    </tr>
+                  `,
+                )}
+            </tbody>
+          </table>
+        </div>
+      </details>
+      ${
+        cuts.length > 0 &&
+        html`
+          <table>
+            <caption class="small muted">${t("file.cuts")}</caption>
+            <thead>
+              <tr>
+                <th scope="col"><code>seq_length</code></th>
+                <th scope="col" class="num">${t("file.rows.cut")}</th>
+                <th scope="col" class="num">${t("file.tokens.cut")}</th>
+              </tr>
+            </thead>
+            <tbody>
+              ${cuts.map(
+                ([length, cut]) => html`
+                  <tr key=${length}>
+                    <th scope="row">${number(Number(length))}</th>
+                    <td class="num">${number(cut.rows)}</td>
+                    <td class="num">${percent(cut.share ?? 0, 1)}</td>
+                  </tr>
+                `,
+              )}
+            </tbody>
+          </table>
+        `
+      }
+    </section>
+  `;
 }
 
 const label = (bin) => `${number(bin.from)}–${number(bin.to)}`;
 
 /** Bins are told by their upper end; each begins where the one before ends. */
-const bars = (histogram) => histogram.map((bin, index) => ({ from: index ? histogram[index - 1].up_to : 0, to: bin.up_to, rows: bin.rows }));
+const bars = (histogram) =>
+  histogram.map((bin, index) => ({
+    from: index ? histogram[index - 1].up_to : 0,
+    to: bin.up_to,
+    rows: bin.rows,
+  }));

@@ -18,7 +18,10 @@ export default function File({ route }) {
     const leave = new AbortController();
     setReport(null);
     setError(null);
-    post(`api/files/${encodeURIComponent(id)}/check`, { model }, { signal: leave.signal }).then(setReport, (failed) => failed.name !== "AbortError" && setError(failed));
+    post(`api/files/${encodeURIComponent(id)}/check`, { model }, { signal: leave.signal }).then(
+      setReport,
+      (failed) => failed.name !== "AbortError" && setError(failed),
+    );
     return () => leave.abort();
   }, [id, model]);
   const choose = (name) => {
@@ -28,23 +31,49 @@ export default function File({ route }) {
   const fix = async () => {
     try {
       const { file: made, done } = await post(`api/files/${encodeURIComponent(id)}/fix`);
-      toast([t("file.fixed"), ...done.map(({ code, count }) => `${t(`finding.${code}`)}: ${t("file.count", { count })}`)].join("\n"));
+      toast(
+        [
+          t("file.fixed"),
+          ...done.map(
+            ({ code, count }) => `${t(`finding.${code}`)}: ${t("file.count", { count })}`,
+          ),
+        ].join("\n"),
+      );
       go("file", made.id, { model });
     } catch (failed) {
       setError(failed);
     }
   };
-  return html`<${PageHead} title=${file.data?.filename ?? t("data.file")} lead=${file.data ? `${bytes(file.data.bytes)} · ${id}` : id}>
-      <${LinkButton} href="v1/files/${encodeURIComponent(id)}/content" download icon="down">${t("download")}</${LinkButton}>
-      <${LinkButton} kind="main-action" href=${link("new", { data: id, model })}>${t("data.use")}</${LinkButton}>
+  return html`<${PageHead} title=${file.data?.filename ?? t("data.file")} lead=${
+    file.data ? `${bytes(file.data.bytes)} · ${id}` : id
+  }>
+      <${LinkButton} href="v1/files/${encodeURIComponent(id)}/content" download icon="down">${t("download")}
+        </${LinkButton}>
+      <${LinkButton} kind="main-action" href=${link("new", { data: id, model })}>${t("data.use")}
+        </${LinkButton}>
     </${PageHead}>
     <div class="stack wide">
       <${ErrorNote} error=${file.error} />
-      <div class="file-model"><${ModelChoice} id="file-model" label=${t("file.as")} value=${model} onChange=${choose} /></div>
+      <div class="file-model"><${ModelChoice} id="file-model" label=${t("file.as")} value=${model}
+        onChange=${choose} /></div>
       <${ErrorNote} error=${error} />
-      ${!report && !error && html`<div class="card"><p role="status" class="muted">${t("file.checking")}</p></div>`}
-      ${report && html`<${Summary} report=${report} />
-        <div class="grid two"><${Findings} findings=${report.findings} onFix=${fix} /><${Histogram} report=${report} /></div>`}
+      ${
+        !report &&
+        !error &&
+        html`
+          <div class="card"><p role="status" class="muted">${t("file.checking")}</p></div>
+        `
+      }
+      ${
+        report &&
+        html`
+          <${Summary} report=${report} />
+          <div class="grid two">
+            <${Findings} findings=${report.findings} onFix=${fix} />
+            <${Histogram} report=${report} />
+          </div>
+        `
+      }
       <${Rows} id=${id} model=${model} />
     </div>`;
 }
@@ -52,13 +81,50 @@ export default function File({ route }) {
 function Summary({ report }) {
   const formats = report.files.flatMap((file) => Object.entries(file.formats ?? {}));
   const total = report.tokens?.total ?? {};
-  return html`<section class="card" aria-label=${t("file.summary")}><dl class="facts">
-    <div><dt>${t("file.format")}</dt><dd>${[...new Set(formats.map(([name]) => name))].join(", ") || "–"}</dd></div>
-    <div><dt>${t("file.rows")}</dt><dd>${number(report.rows)}</dd></div>
-    <div><dt>${t("file.used")}</dt><dd>${number(report.used)}</dd></div>
-    <div><dt>${t("file.median")}</dt><dd>${t("tokens", { count: number(total.p50, { maximumFractionDigits: 0 }) })}</dd></div>
-    <div><dt>${t("file.longest")}</dt><dd>${t("tokens", { count: number(total.max, { maximumFractionDigits: 0 }) })}</dd></div>
-    ${report.padding_ratio !== undefined && report.padding_ratio !== null && html`<div><dt>${t("file.padding")}</dt><dd>${percent(report.padding_ratio)}</dd></div>`}
-    ${report.sharing_ratio !== undefined && report.sharing_ratio !== null && html`<div><dt>${t("file.sharing")}</dt><dd>${percent(report.sharing_ratio)}</dd></div>`}
-  </dl></section>`;
+  return html`
+    <section class="card" aria-label=${t("file.summary")}>
+      <dl class="facts">
+        <div>
+          <dt>${t("file.format")}</dt>
+          <dd>${[...new Set(formats.map(([name]) => name))].join(", ") || "–"}</dd>
+        </div>
+        <div>
+          <dt>${t("file.rows")}</dt>
+          <dd>${number(report.rows)}</dd>
+        </div>
+        <div>
+          <dt>${t("file.used")}</dt>
+          <dd>${number(report.used)}</dd>
+        </div>
+        <div>
+          <dt>${t("file.median")}</dt>
+          <dd>${t("tokens", { count: number(total.p50, { maximumFractionDigits: 0 }) })}</dd>
+        </div>
+        <div>
+          <dt>${t("file.longest")}</dt>
+          <dd>${t("tokens", { count: number(total.max, { maximumFractionDigits: 0 }) })}</dd>
+        </div>
+        ${
+          report.padding_ratio !== undefined &&
+          report.padding_ratio !== null &&
+          html`
+            <div>
+              <dt>${t("file.padding")}</dt>
+              <dd>${percent(report.padding_ratio)}</dd>
+            </div>
+          `
+        }
+        ${
+          report.sharing_ratio !== undefined &&
+          report.sharing_ratio !== null &&
+          html`
+            <div>
+              <dt>${t("file.sharing")}</dt>
+              <dd>${percent(report.sharing_ratio)}</dd>
+            </div>
+          `
+        }
+      </dl>
+    </section>
+  `;
 }

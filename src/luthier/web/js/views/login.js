@@ -26,7 +26,8 @@ export default function Login({ onDone, changeLanguage }) {
       <p class="muted">${t("login.lead")}</p>
       <div class="field">
         <label for="token">${t("login.token")}</label>
-        <input id="token" class="input mono" type="password" autocomplete="current-password" required value=${token} onInput=${(event) => setToken(event.target.value)} />
+        <input id="token" class="input mono" type="password" autocomplete="current-password" required
+          value=${token} onInput=${(event) => setToken(event.target.value)} />
         <span class="help">${t("login.help")}</span>
         <code class="code">luthier serve --show-token</code>
       </div>

@@ -5,5 +5,6 @@ import { Empty, LinkButton, PageHead } from "../parts/basic.js";
 
 export default function Missing() {
   return html`<${PageHead} title=${t("missing.title")} />
-    <${Empty} icon="info" title=${t("missing.title")} action=${html`<${LinkButton} href=${link()}>${t("nav.home")}</${LinkButton}>`}>${t("missing.text")}</${Empty}>`;
+    <${Empty} icon="info" title=${t("missing.title")} action=${html`<${LinkButton} href=${link()}>
+      ${t("nav.home")}</${LinkButton}>`}>${t("missing.text")}</${Empty}>`;
 }

@@ -15,7 +15,8 @@ export default function Settings({ session, ask, changeLanguage }) {
   const choose = (wish) => {
     setTheme(wish);
     store("theme", wish);
-    const dark = wish === "dark" || (wish === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
+    const dark =
+      wish === "dark" || (wish === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     dispatchEvent(new Event("luthier-theme"));
   };
@@ -28,14 +29,31 @@ export default function Settings({ session, ask, changeLanguage }) {
     <div class="grid two">
       <section class="card stack wide"><h2>${t("settings.look")}</h2>
         <${LanguageChoice} changeLanguage=${changeLanguage} />
-        <fieldset><legend>${t("settings.theme")}</legend><div class="choices">${THEMES.map((one) => html`<label class="choice" key=${one}><input type="radio" name="theme" checked=${theme === one} onChange=${() => choose(one)} />${t(`theme.${one}`)}</label>`)}</div></fieldset>
+        <fieldset><legend>${t("settings.theme")}</legend><div class="choices">${THEMES.map(
+          (one) => html`
+            <label class="choice" key=${one}>
+              <input
+                type="radio"
+                name="theme"
+                checked=${theme === one}
+                onChange=${() => choose(one)}
+              />
+              ${t(`theme.${one}`)}
+            </label>
+          `,
+        )}</div></fieldset>
       </section>
       <section class="card stack"><h2>${t("settings.server")}</h2>
-        <dl class="pairs"><dt>${t("settings.version")}</dt><dd>${session.version}</dd><dt><code>LUTHIER_HOME</code></dt><dd class="mono">${session.home}</dd><dt>${t("settings.endpoint")}</dt><dd class="mono">${base}</dd><dt>${t("settings.document")}</dt><dd><a href="openapi.json">openapi.json</a></dd></dl>
+        <dl class="pairs"><dt>${t("settings.version")}</dt><dd>${session.version}</dd><dt>
+          <code>LUTHIER_HOME</code></dt><dd class="mono">${session.home}</dd>
+          <dt>${t("settings.endpoint")}</dt><dd class="mono">${base}</dd><dt>${t("settings.document")}</dt>
+          <dd><a href="openapi.json">openapi.json</a></dd></dl>
         <div class="row"><${Button} icon="out" onClick=${leave}>${t("settings.logout")}</${Button}></div>
       </section>
-      <section class="card stack"><h2>${t("settings.code")}</h2><p class="muted small">${t("settings.code.text")}</p>
-        <${CodeBlock} label="Python" text=${python(base, model)} /><${CodeBlock} label="curl" text=${curl(base, model)} /></section>
+      <section class="card stack"><h2>${t("settings.code")}</h2>
+        <p class="muted small">${t("settings.code.text")}</p>
+        <${CodeBlock} label="Python" text=${python(base, model)} />
+          <${CodeBlock} label="curl" text=${curl(base, model)} /></section>
     </div>`;
 }
 
