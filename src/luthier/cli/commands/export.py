@@ -67,4 +67,4 @@ def check(name: str, to: str, output: Path, torch_dtype: str) -> None:
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if value not in (None, (), [])}

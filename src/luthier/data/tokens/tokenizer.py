@@ -183,14 +183,19 @@ class Tokenizer:
             for start, stop in self._plain.encode(text, add_special_tokens=False).offsets
         ]
 
-    def save(self, folder: Path | str) -> None:
-        """Write tokenizer.json, tokenizer_config.json and the template as others expect them."""
+    def save(self, folder: Path | str, *, eos: str | None = None) -> None:
+        """Write tokenizer.json, tokenizer_config.json and the template as others expect them.
+
+        Args:
+            eos: The `eos_token` to name instead of its own.
+        """
         target = Path(folder)
         make_folders(target)
         text = json.dumps(self.definition, ensure_ascii=False)
         write_atomic(target / "tokenizer.json", text)
         config = {name: value for name, value in self.config.items() if name != "chat_template"}
         config |= {role: text for role, text in self._roles.items() if role not in config}
+        config |= {"eos_token": eos} if eos is not None else {}
         config.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
         write_atomic(
             target / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2)

@@ -32,9 +32,17 @@ from luthier.models.build import generation_mode
 from luthier.models.load import load_base
 from luthier.models.save import save_model
 from luthier.recipes.after.open_model import quantisation_of, training_of
-from luthier.recipes.after.rendering import recorded_rendering
+from luthier.recipes.after.rendering import open_rendering, recorded_rendering
 from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
 from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
+from luthier.recipes.run.ends import (
+    GENERATION,
+    Ends,
+    base_generation,
+    known_ends,
+    terminator,
+    write_ends,
+)
 from luthier.recipes.run.model_card import Kind, card
 from luthier.recipes.run.result import write_text_side
 from luthier.runs import RunDirectory
@@ -57,6 +65,7 @@ class Exported:
         merge_error: Root mean square difference of the logits of the merged model from those of
             base and adapter, as a share of the adapter's own; None where nothing was merged.
         measured_on: What it was measured on.
+        notices: What the person should know about the files.
     """
 
     path: Path
@@ -67,6 +76,7 @@ class Exported:
     merge_error: float | None = None
     adapter_effect: float | None = None
     measured_on: str | None = None
+    notices: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -87,8 +97,8 @@ def export_adapter(name: str, output: Path) -> Exported:
     with DurableFolder(output, kind="adapter", needed_bytes=size + 2**24) as new:
         shutil.copyfile(adapter / WEIGHTS, new.path / WEIGHTS)
         new.write(CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
-        _write_beside(new, source, "adapter")
-    return Exported(output, "adapter", size, _base_name(source))
+        notices = _write_beside(new, source, "adapter")
+    return Exported(output, "adapter", size, _base_name(source), notices=notices)
 
 
 def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Exported:
@@ -135,9 +145,9 @@ def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Expo
     record = {MERGED: [*merged_adapters(source.base), hash_file(source.adapter / WEIGHTS)]}
     with DurableFolder(output, kind="model", record=record, needed_bytes=size + 2**24) as new:
         save_model(model, new.path, config=source.config)
-        _write_beside(new, source, "merged", notes)
+        notices = _write_beside(new, source, "merged", notes)
     return Exported(
-        output, "merged", size, _base_name(source), dtype_name, share, effect, measured_on
+        output, "merged", size, _base_name(source), dtype_name, share, effect, measured_on, notices
     )
 
 
@@ -171,7 +181,8 @@ def _whole(name: str, source: ModelSource, output: Path) -> Exported:
     with DurableFolder(output, kind="model", needed_bytes=size) as new:
         for path in found:
             shutil.copyfile(path, new.path / path.name)
-    return Exported(output, "model", size, training_of(source).get("model", name))
+        notices = _settle_ends(new.path, source)
+    return Exported(output, "model", size, training_of(source).get("model", name), notices=notices)
 
 
 def _adapter_of(name: str, source: ModelSource) -> Path:
@@ -191,10 +202,11 @@ def _base_name(source: ModelSource) -> str:
 
 def _write_beside(
     new: DurableFolder, source: ModelSource, kind: Kind, notes: dict[str, str] | None = None
-) -> None:
-    """Tokenizer, template, rendering and card."""
+) -> tuple[str, ...]:
+    """Tokenizer, template, rendering, the ends that were learned, and card; what to say of them."""
     tokenizer = Tokenizer.from_folder(source.tokenizer)
     write_text_side(new.path, tokenizer, _rendering(source))
+    notices = _settle_ends(new.path, source)
     settings, data, history = None, None, None
     if source.run is not None:
         run = RunDirectory.open(source.run)
@@ -213,6 +225,26 @@ def _write_beside(
         notes=notes,
     )
     new.write("README.md", text)
+    return notices
+
+
+def _settle_ends(folder: Path, source: ModelSource) -> tuple[str, ...]:
+    """The ends that the result names, or for one that names none its template's, into `folder`."""
+    opened = open_rendering(source).renderer
+    base = base_generation(source.base, source.config)
+    result = (source.adapter or source.base) / GENERATION
+    learned = known_ends(base_generation(result.parent, {})) if result.is_file() else []
+    inside = frozenset(set(known_ends(base)).difference(learned) if learned else ())
+    if opened.template is not None:
+        learned = [*terminator(opened.tokenizer, opened.template), *learned]
+    said = write_ends(
+        folder,
+        Ends(tuple(learned), inside),
+        generation=base,
+        tokenizer=opened.tokenizer,
+        template=opened.template,
+    )
+    return (said,) if said else ()
 
 
 def _rendering(source: ModelSource) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from luthier.models.adapter_files import save_adapter
 from luthier.models.save import save_model
 from luthier.recipes.before.inputs import Inputs, rendering
 from luthier.recipes.run.context import RunContext
+from luthier.recipes.run.ends import base_generation, known_ends, learned_ends, write_ends
 from luthier.recipes.run.model_card import card
 from luthier.recipes.run.trainee import Trainee
 from luthier.sources.source import ModelSource
@@ -45,6 +46,7 @@ def write_result(
         write_text_side(
             new.path, inputs.tokenizer, rendering(context.settings, inputs.template, context.now)
         )
+        _say_ends(context, new.path, source, inputs)
         text = card(
             kind="model" if trainee.adapters is None else "adapter",
             settings=context.settings,
@@ -56,6 +58,16 @@ def write_result(
         (new.path / "README.md").write_text(text, "utf-8")
     context.ranks.wait()
     return target
+
+
+def _say_ends(context: RunContext, folder: Path, source: ModelSource, inputs: Inputs) -> None:
+    """The ends that were learned, in the files of the result, and one line about them."""
+    generation = base_generation(source.base, source.config)
+    tokenizer, template = inputs.tokenizer, inputs.template
+    ends = learned_ends(inputs.train, tokenizer, template, known_ends(generation))
+    said = write_ends(folder, ends, generation=generation, tokenizer=tokenizer, template=template)
+    if said:
+        context.notice(said)
 
 
 def write_text_side(folder: Path, tokenizer: Tokenizer, how: Mapping[str, Any]) -> None:
