@@ -75,6 +75,38 @@ def test_backward_is_called_in_the_loop_only():
     assert callers == ["engine/loop.py"]
 
 
+STARTS = re.compile(
+    r"\bsubprocess\b|\bmultiprocessing\b|\bpty\b|create_subprocess|ProcessPool|"
+    r"\bos\.(fork|exec|spawn|posix_spawn|system|popen)"
+)
+MAY_START = {
+    "children.py": "the one way to start a process",
+    "worker/warm.py": "forks attempts at jobs, which is what it is for",
+}
+
+
+def test_processes_are_started_in_one_place_only():
+    code = {name_of(path): _code_of(path) for path in FILES}
+    starting = {name for name, text in code.items() if STARTS.search(text)}
+    assert starting == set(MAY_START)
+    naming = {name for name, text in code.items() if "sys.executable" in text}
+    assert naming == {"children.py", "recipes/doctor.py"}  # the doctor shows which Python it is
+
+
+def _code_of(path):
+    """The text of a module without its docstrings and comments."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _is_text(part)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_text(node):
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 def test_nothing_is_called_utils_and_nothing_is_left_to_do():
     assert not [path for path in FILES if path.stem in ("utils", "helpers", "misc", "common")]
     later = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

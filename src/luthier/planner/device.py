@@ -6,7 +6,6 @@ No torch: NVIDIA GPUs are asked for through `nvidia-smi`, the rest through psuti
 import os
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal, NamedTuple, Self
 
 import psutil
 
+from luthier import children
 from luthier.errors import DeviceError
 from luthier.units import GIB, MIB, format_bytes
 
@@ -257,16 +257,12 @@ def _cpu_has_bf16() -> bool:
 @cache
 def _nvidia() -> tuple[tuple[str, int, tuple[int, int]], ...]:
     """Name, memory and capability of each GPU that a run would see; nothing without a driver."""
-    program = shutil.which("nvidia-smi")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if program is None or (visible is not None and visible.strip() in ("", "-1")):
+    if visible is not None and visible.strip() in ("", "-1"):
         return ()
     query = ["--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run([program, *query], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    rows = [line.split(", ") for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    said = children.ask_program("nvidia-smi", *query, timeout_s=10) or ""
+    rows = [line.split(", ") for line in said.splitlines()]
     found = [(name, int(memory) * MIB, _capability(cap)) for name, memory, cap in rows]
     if visible and all(part.strip().isdigit() for part in visible.split(",")):
         wanted = [int(part) for part in visible.split(",")]

@@ -7,20 +7,15 @@ asked for a while or a job wants the device.  The server only passes lines on.
 import contextlib
 import itertools
 import json
-import os
 import queue
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from luthier import errors
+from luthier import children, errors
 from luthier.errors import ChatBusyError, ServiceError
-from luthier.service.helper_processes import environment
 
 IDLE_S = 300.0
 MAX_WAITING = 8
@@ -48,15 +43,14 @@ class _Process:
         self._started: queue.Queue[Event] = queue.Queue()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors_file:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", "luthier.worker.chat_process", device],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors_file,
-                text=True,
-                encoding="utf-8",
-                env={**environment(), **({"CUDA_VISIBLE_DEVICES": ""} if device == "none" else {})},
-                start_new_session=True,
+            hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "none" else {}
+            self._child = children.start(
+                "luthier.worker.chat_process",
+                device,
+                environment=children.serving_environment() | hidden,
+                stdin=children.PIPE,
+                stdout=children.PIPE,
+                stderr=errors_file.fileno(),
             )
         self._reader = threading.Thread(target=self._read, name="chat", daemon=True)
         self._reader.start()
@@ -85,7 +79,7 @@ class _Process:
 
     @property
     def alive(self) -> bool:
-        return self._popen.poll() is None
+        return self._child.poll() is None
 
     @property
     def waiting(self) -> int:
@@ -121,28 +115,24 @@ class _Process:
 
     def stop(self) -> None:
         """End it and give its device back; returns when it is gone."""
-        if self.alive:
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait()
+        children.kill(self._child)
+        self._child.wait()
         self._reader.join()
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):  # what was never read needs no flushing
-                pipe.close()
+        children.close_pipes(self._child)
 
     def _send(self, body: Mapping[str, Any]) -> None:
-        pipe: IO[str] | None = self._popen.stdin
+        pipe = self._child.stdin
         assert pipe is not None
         try:
             with self._lock:
-                pipe.write(json.dumps(body) + "\n")
+                pipe.write(json.dumps(body).encode() + b"\n")
                 pipe.flush()
         except (BrokenPipeError, ValueError) as error:
             raise _ended() from error
 
     def _read(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
             event = json.loads(line)
             name = event.pop("id", None)
             if name is None:

@@ -1,9 +1,8 @@
 """Which devices there are to lease, and who has them, without torch."""
 
 import os
-import shutil
-import subprocess
 
+from luthier import children
 from luthier.locks import Owner, read_owner
 from luthier.runs import lease_file
 
@@ -15,22 +14,14 @@ def machine_devices() -> list[str]:
 
     `CUDA_VISIBLE_DEVICES` of the server limits what its jobs get.
     """
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ["cpu"]
-    done = subprocess.run(
-        [program, "--query-gpu=index", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_PATIENCE_S,
-    )
-    found = [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()]
+    query = ("--query-gpu=index", "--format=csv,noheader")
+    said = children.ask_program("nvidia-smi", *query, timeout_s=_PATIENCE_S) or ""
+    found = [line.strip() for line in said.splitlines() if line.strip().isdigit()]
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is not None:
         names = [word.strip() for word in shown.split(",") if word.strip()]
         found = [name for name in names if name in found or name.startswith(("GPU-", "MIG-"))]
-    return [f"cuda:{name}" for name in found] if done.returncode == 0 and found else ["cpu"]
+    return [f"cuda:{name}" for name in found] if found else ["cpu"]
 
 
 def holder(device: str) -> Owner | None:

@@ -5,15 +5,14 @@ templates that strangers made are read there and nowhere in the server.
 """
 
 import json
+import math
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
 
-from luthier import errors
+from luthier import children, errors
+from luthier.children import Bounds
 from luthier.errors import HelperError
 from luthier.units import GIB, format_bytes
 
@@ -21,16 +20,6 @@ MEMORY_BYTES = 4 * GIB
 TIMEOUT_S = 60.0
 PATIENCE_S = 30.0
 """Longest wait for one of the places."""
-
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LUTHIER_HOME",
-             "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "XDG_DATA_HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # fmt: skip
-"""Variables a worker gets; tokens and keys are not among them."""
-
-
-def environment() -> dict[str, str]:
-    """What a helper or chat process may see of the server's environment."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {**kept, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "PYTHONUNBUFFERED": "1"}
 
 
 class Helpers:
@@ -44,6 +33,8 @@ class Helpers:
     def __init__(self, *, places: int = 2, memory_bytes: int = MEMORY_BYTES) -> None:
         self._places = threading.BoundedSemaphore(places)
         self._memory_bytes = memory_bytes
+        self._running: set[children.Child] = set()
+        self._closing = False
 
     def call(
         self, task: str, request: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
@@ -66,33 +57,46 @@ class Helpers:
             self._places.release()
 
     def _run(self, task: str, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        body = {"task": task, "request": request, "memory_bytes": self._memory_bytes}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "luthier.worker.helper"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=environment(),
-            start_new_session=True,
-        )
+        child = self._start(timeout_s)
         try:
-            out, err = process.communicate(json.dumps(body) + "\n", timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            body = json.dumps({"task": task, "request": request})
+            done = children.finish(child, body + "\n", timeout_s=timeout_s)
+        except children.TooLateError:
             raise HelperError(
                 f"{task} was stopped after {timeout_s:.0f} s",
                 why="a helper is bounded, so that one file cannot hold up everybody",
                 fix="the same on the command line has no such limit, see luthier data --help",
             ) from None
-        return self._answer(task, out, err)
+        finally:
+            self._running.discard(child)
+        if self._closing:
+            raise _closing(task)
+        return self._answer(task, done)
 
-    def _answer(self, task: str, out: str, err: str) -> dict[str, Any]:
-        lines = out.splitlines()
-        broken = {"fault": (err.strip() or "no answer")[-300:]}
+    def _start(self, timeout_s: float) -> children.Child:
+        bounds = Bounds(
+            memory_bytes=self._memory_bytes,
+            cpu_s=math.ceil(timeout_s) * (os.cpu_count() or 1),
+        )
+        child = children.start(
+            "luthier.worker.helper",
+            bounds=bounds,
+            stdin=children.PIPE,
+            stdout=children.PIPE,
+            stderr=children.PIPE,
+        )
+        self._running.add(child)
+        return child
+
+    def close(self) -> None:
+        """End every helper at work; whoever waits for one is told that the server closes."""
+        self._closing = True
+        for child in [*self._running]:
+            children.kill(child)
+
+    def _answer(self, task: str, done: children.Done) -> dict[str, Any]:
+        lines = done.out.splitlines()
+        broken = {"fault": (done.err.strip() or "no answer")[-300:]}
         answer: dict[str, Any] = json.loads(lines[-1]) if lines else broken
         if "error" in answer:
             raise errors.from_dict(answer["error"])
@@ -109,3 +113,9 @@ class Helpers:
             )
         result: dict[str, Any] = answer["result"]
         return result
+
+
+def _closing(task: str) -> HelperError:
+    return HelperError(
+        f"{task} was not finished", why="the server is closing", fix="ask again when it is back"
+    )

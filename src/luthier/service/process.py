@@ -9,8 +9,6 @@ import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,63 +17,23 @@ from typing import IO, Any
 
 import psutil
 
+from luthier import children
 from luthier.locks import Owner, read_owner
 from luthier.service.records import Job
 
 MARK = "LUTHIER_JOB"
-_NAMES = frozenset(
-    [
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TMPDIR",
-        "PYTHONPATH",
-        "VIRTUAL_ENV",
-        "CONDA_PREFIX",
-        "LD_LIBRARY_PATH",
-        "LD_PRELOAD",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "REQUESTS_CA_BUNDLE",
-        "XDG_CACHE_HOME",
-        "XDG_DATA_HOME",
-    ]
-)
-_PREFIXES = (
-    "LC_", "LUTHIER_", "HF_", "MODELSCOPE_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH_", "PYTORCH_", "OMP_",
-    "GOMP_", "MKL_", "OPENBLAS_", "BNB_", "TOKENIZERS_", "WANDB_", "MLFLOW_",
-)  # fmt: skip
-_SECRETS_OF_THE_SERVER = frozenset({"LUTHIER_TOKEN"})
 GONE_S = 5.0
 
 
 def environment(home: Path, job: str, devices: Sequence[str]) -> dict[str, str]:
     """What the process of a job may see of the server's environment, and its devices."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if (name in _NAMES or name.startswith(_PREFIXES)) and name not in _SECRETS_OF_THE_SERVER
-    }
     cuda = [device.removeprefix("cuda:") for device in devices if device.startswith("cuda:")]
-    patient = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "LUTHIER_SAMPLES": "3"}
     ours = {
         "LUTHIER_HOME": str(home),
         "CUDA_VISIBLE_DEVICES": ",".join(cuda),
-        "PYTHONUNBUFFERED": "1",
         MARK: job,
     }
-    return {**patient, **kept, **ours}
+    return {"LUTHIER_SAMPLES": "3", **children.training_environment(), **ours}
 
 
 @dataclass
@@ -93,20 +51,22 @@ class ColdStart:
     """Starts a fresh interpreter for each attempt."""
 
     def __init__(self) -> None:
-        self._popen: dict[int, tuple[subprocess.Popen[bytes], Launched]] = {}
+        self._popen: dict[int, tuple[children.Child, Launched]] = {}
 
     def start(
         self, run: Path, job: str, attempt: int, env: Mapping[str, str], log: Path
     ) -> Launched:
         """Start an attempt; returns at once."""
         with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "luthier.worker.job", str(run), str(attempt)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(env),
-                start_new_session=True,
+            process = children.start(
+                "luthier.worker.job",
+                str(run),
+                str(attempt),
+                environment=env,
+                outlives=True,
+                folder=run,
+                stdout=output.fileno(),
+                stderr=output.fileno(),
             )
         launched = Launched(job, attempt, Owner.of(process.pid))
         self._popen[process.pid] = process, launched
@@ -137,7 +97,7 @@ class WarmStart:
 
     log: Path
     idle_s: float = 120.0
-    _process: subprocess.Popen[bytes] | None = None
+    _process: children.Child | None = None
     _waiting: dict[tuple[str, int], Launched] = field(default_factory=dict)
     _running: dict[int, Launched] = field(default_factory=dict)
     _text: bytes = b""
@@ -154,7 +114,9 @@ class WarmStart:
         self._waiting[job, attempt] = launched
         self._used = time.monotonic()
         try:
-            self._pipe(env).write(json.dumps(request).encode() + b"\n")
+            pipe = self._pipe(env)
+            pipe.write(json.dumps(request).encode() + b"\n")
+            pipe.flush()
         except BrokenPipeError:
             self._gone()
         return launched
@@ -165,14 +127,12 @@ class WarmStart:
             clean = {name: value for name, value in env.items() if name != MARK}
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("wb") as output:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "luthier.worker.warm"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=output,
-                    env=clean,
-                    bufsize=0,
-                    start_new_session=True,
+                self._process = children.start(
+                    "luthier.worker.warm",
+                    environment=clean,
+                    stdin=children.PIPE,
+                    stdout=children.PIPE,
+                    stderr=output.fileno(),
                 )
         assert self._process.stdin is not None
         return self._process.stdin
@@ -210,14 +170,10 @@ class WarmStart:
     def _gone(self, *, keep: bool = False) -> None:
         """The warm process is no more: what waits for it was not started, what runs goes on."""
         if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None
-                pipe.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            children.close_pipes(self._process)  # it ends by itself, its last start done
+            with contextlib.suppress(children.TooLateError):
                 self._process.wait(0.5)
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
+            children.end(self._process)
             self._process = None
         self._text = b""
         self._running.clear()

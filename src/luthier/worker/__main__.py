@@ -1,13 +1,17 @@
 """The process that one rank of a run lives in: `python -m luthier.worker RUN_DIRECTORY`."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
+from luthier.child import end_with
 from luthier.recipes.run.train import run_launched
 
 
 def main() -> int:
     """Train as `launch.json` of the run says; 0 when done or stopped, 2 when it failed."""
+    end_with(os.getppid(), signal.SIGTERM)  # of the launcher: what this rank has done is saved
     return run_launched(Path(sys.argv[1]))
 
 

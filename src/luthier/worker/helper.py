@@ -3,10 +3,9 @@
     echo '{"task": "render", "request": {...}}' | python -m luthier.worker.helper
 
 The service parses no model, tokenizer or data file itself: what a stranger uploaded is read here,
-in a process with limits of memory and time, which ends with its task.
+in a process that was started with limits of memory and time and ends with its task.
 """
 
-import resource
 import sys
 import traceback
 from typing import Any
@@ -20,7 +19,6 @@ def main() -> int:
     """Do one task; the answer has `result`, or `error` with the four fields of a LuthierError."""
     lines = Lines()
     body = next(lines.read())
-    _limit(body.get("memory_bytes"))
     try:
         answer: dict[str, Any] = {"result": TASKS[body["task"]](body["request"])}
     except LuthierError as error:
@@ -32,11 +30,6 @@ def main() -> int:
         answer = {"fault": traceback.format_exc(limit=-1).strip().splitlines()[-1]}
     lines.write(answer)
     return 0
-
-
-def _limit(memory_bytes: int | None) -> None:
-    if memory_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ place that knows which of them wins.
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier import children
+from luthier.children import Bounds
 from luthier.durable import make_folders
 from luthier.errors import TemplateError, TokenizerError
 from luthier.runs import home
+from luthier.units import GIB
 
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 SOURCES = ("tokenizer.model", "tokenizer.model.v3", "tokenizer.model.v1", "vocab.json")
@@ -37,6 +38,7 @@ _SIDE_FILES = (
     "added_tokens.json",
     "merges.txt",
 )
+_CONVERSION, _CONVERSION_S = Bounds(memory_bytes=8 * GIB, cpu_s=600), 600.0
 _FORMATS_OF_CONVERTER = 1  # part of the cache key: raise when convert.py writes something else
 
 
@@ -127,23 +129,29 @@ def _converted(folder: Path) -> Path:
     target = cache_folder() / f"{digest.hexdigest()[:32]}.json"
     if not target.is_file():
         make_folders(target.parent)
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "luthier.data.tokens.convert",
-            str(source),
-            str(target),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode != 0 or not target.is_file():
-            lines = done.stderr.strip().splitlines() or ["no message"]
+        problem = _convert(source.absolute(), target)
+        if not target.is_file():
             raise TokenizerError(
-                f"{source} cannot be turned into a tokenizer.json: {lines[-1]}",
+                f"{source} cannot be turned into a tokenizer.json: {problem}",
                 why="it is neither a SentencePiece model, nor tiktoken ranks, nor a byte-level BPE",
                 fix=f"python -m luthier.data.tokens.convert {source} {folder / 'tokenizer.json'}",
             )
     return target
+
+
+def _convert(source: Path, target: Path) -> str:
+    """Convert in a process of its own; its last word, which says why where there is no target."""
+    try:
+        done = children.run(
+            "luthier.data.tokens.convert",
+            str(source),
+            str(target),
+            timeout_s=_CONVERSION_S,
+            bounds=_CONVERSION,
+        )
+    except children.TooLateError:
+        return f"it took more than {_CONVERSION_S:.0f} s"
+    return (done.err.strip().splitlines() or ["no message"])[-1]
 
 
 def cache_folder() -> Path:

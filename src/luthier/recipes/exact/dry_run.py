@@ -8,15 +8,13 @@ seconds and is what it is checked against.
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
 import luthier.errors
+from luthier import children
 from luthier.config.settings import Settings
 from luthier.data.packing.pack import PackedBatch, Span
 from luthier.errors import CapacityError, LuthierError
@@ -197,31 +195,28 @@ def exact(
 
 def _ask(request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
     """One request to a process of its own, which ends with its answer."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    seen = children.serving_environment() | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "luthier.recipes.exact.process"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env=environment,
-            check=False,
+        done = children.run(
+            "luthier.recipes.exact.process",
+            text=json.dumps(request),
+            timeout_s=timeout_s,
+            environment=seen,
         )
-    except subprocess.TimeoutExpired:
+    except children.TooLateError:
         raise CapacityError(
             f"the exact plan took more than {timeout_s:g} s",
             why="it walks through every layer of the model, and this machine is busy or small",
             fix="leave --exact out: the closed form answers at once",
         ) from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    if done.status != 0:
+        last = (done.err.strip().splitlines() or ["nothing was said"])[-1]
         raise CapacityError(
-            f"the exact plan ended with status {done.returncode}: {last[:300]}",
+            f"the exact plan ended with status {done.status}: {last[:300]}",
             why="its process failed; the model itself may still train",
             fix="leave --exact out: the closed form answers at once",
         )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     if "error" in answer:
         raise _raised(answer["error"])
     return answer

@@ -8,14 +8,13 @@ the terminal would reach each of them, and through the launcher a second time.
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from luthier import children
 from luthier.errors import RankError
 from luthier.events import Event, from_dict
 from luthier.locks import read_owner
@@ -30,14 +29,21 @@ def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
     Raises:
         RankError: The processes ended without saying `finished` or `failed`.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={devices}", "-m", "luthier.worker", str(run)]
+    workers = [f"--nproc-per-node={devices}", "-m", "luthier.worker", str(run)]
     threads = str(max(1, (os.cpu_count() or 1) // devices))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    environment = {"OMP_NUM_THREADS": threads, **children.whole_environment()}
     events = run / "events.jsonl"
     seen = events.stat().st_size if events.exists() else 0
     with (run / "stderr.log").open("ab") as errors:
-        process = subprocess.Popen(command, env=environment, stderr=errors, start_new_session=True)
+        process = children.start(
+            "torch.distributed.run",
+            "--standalone",
+            *workers,
+            environment=environment,
+            ends_by=signal.SIGTERM,  # what the ranks have done is saved
+            folder=Path.cwd(),  # the settings may name files relative to it
+            stderr=errors.fileno(),
+        )
         handlers = _pass_on(process, run / "run.lock")
         last: Event | None = None
         try:
@@ -65,7 +71,7 @@ def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
     return last
 
 
-def _pass_on(process: subprocess.Popen[bytes], lock: Path) -> dict[int, Any]:
+def _pass_on(process: children.Child, lock: Path) -> dict[int, Any]:
     """Send stop signals on to the first rank; to the launcher while there is no rank yet."""
 
     def handler(number: int, _frame: object) -> None:

@@ -3,13 +3,13 @@
 import importlib
 import importlib.util
 import shutil
-import subprocess
 import threading
 import time
 from typing import Any
 
 import psutil
 
+from luthier import children
 from luthier.service.http.parts import Parts
 from luthier.service.states import ACTIVE
 
@@ -81,15 +81,9 @@ def _processor() -> dict[str, Any]:
 def _gpus() -> list[dict[str, Any]]:
     if importlib.util.find_spec("pynvml") is not None:
         return _from_nvml()
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    asked = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [_from_line(line) for line in answer.stdout.splitlines() if line.count(",") == 7]
+    query = (f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits")
+    said = children.ask_program("nvidia-smi", *query, timeout_s=5) or ""
+    return [_from_line(line) for line in said.splitlines() if line.count(",") == 7]
 
 
 def _from_line(line: str) -> dict[str, Any]:
