@@ -4,7 +4,7 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check check-page docs bench chaos clean
+.PHONY: demo test check check-page wheel docs bench chaos clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "luthier needs Python 3.11 or newer")'
@@ -40,6 +40,13 @@ $(OLDER)/openai/__init__.py: $(VENV)/.installed
 
 test: check $(OLDER)/openai/__init__.py
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# The wheel, in an environment where nothing else of ours is, outside the checkout.
+wheel: $(VENV)/.installed
+	rm -rf dist build/wheel && $(BIN)/pip wheel -q --no-deps -w dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install -q "$(TORCH)" dist/luthier-*.whl -c constraints.txt
+	cd build && OMP_NUM_THREADS=1 LUTHIER_HOME=$(CURDIR)/build/wheel/home wheel/bin/luthier demo
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py

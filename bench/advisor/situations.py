@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from luthier.advisor import Facts, Rows, advise
+from luthier.advisor.advise import advise
+from luthier.advisor.facts import Facts, Rows
 from luthier.advisor.measure import measure_machine, measure_model
 from luthier.advisor.sources import SOURCES
 from luthier.gallery import find_model

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from luthier.advisor import Facts, Machine, Model, Rows, advise
+from luthier.advisor.advise import advise
+from luthier.advisor.facts import Facts, Machine, Model, Rows
 from luthier.advisor.rules import REMARKS, TABLE
 from luthier.advisor.speech import LANGUAGES
 from luthier.config import read

@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from luthier.advisor import Advice, Reason
+from luthier.advisor.reason import Advice, Reason
 from luthier.advisor.sources import SOURCES
 from luthier.cli.drawing.render import cell, clean, line
 

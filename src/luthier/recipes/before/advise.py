@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from luthier.advisor import Advice, Facts, advise
+from luthier.advisor.advise import advise
+from luthier.advisor.facts import Facts
 from luthier.advisor.measure import kind_of, measure_machine, measure_model, measure_rows
+from luthier.advisor.reason import Advice
 from luthier.config.read import Resolved
 from luthier.config.settings import Settings
 from luthier.data.load import load_samples
