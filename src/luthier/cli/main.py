@@ -91,7 +91,11 @@ def main(words: Sequence[str] | None = None) -> None:
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
     try:
+        if words is None:
+            _import_nothing_from_here()
         asked, arguments = _arguments(sys.argv[1:] if words is None else words)
+        if asked in COMMANDS and "--help" not in arguments:
+            _mend_home()
         build(asked)(arguments, prog_name="luthier")
     except LuthierError as error:
         _report(error)
@@ -110,6 +114,33 @@ def main(words: Sequence[str] | None = None) -> None:
             err=True,
         )
         raise SystemExit(OUR_FAULT) from None
+
+
+def _import_nothing_from_here() -> None:
+    """The current folder may be anybody's: neither this process nor what it starts imports from it.
+
+    `python -m luthier.cli.main` puts it first on the path, an empty entry of PYTHONPATH anywhere.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was removed, and nothing can be in it
+        return
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", here) or _is_ours(entry)]
+
+
+def _mend_home() -> None:
+    from luthier.runs import mend_home
+
+    if notice := mend_home():
+        typer.echo(f"notice: {notice}", err=True)
+
+
+def _is_ours(entry: str) -> bool:
+    """Whether this very code was imported from there: a checkout in which somebody works on it."""
+    return os.path.realpath(__file__).startswith(
+        os.path.join(os.path.realpath(entry), "luthier", "")
+    )
 
 
 def _report(error: LuthierError) -> None:

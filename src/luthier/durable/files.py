@@ -170,7 +170,17 @@ def make_folders(path: Path) -> None:
             if not folder.exists():
                 with contextlib.suppress(FileExistsError):  # made by another process just now
                     files.mkdir(folder)
+                    if folder in _private:
+                        folder.chmod(0o700)
                 sync_folder(files, folder.parent)
+
+
+_private: set[Path] = set()
+
+
+def keep_private(folder: Path) -> None:
+    """When this folder is made, then for its owner alone; what is in it needs no more."""
+    _private.add(folder)
 
 
 def clean_stale(folder: Path) -> list[Path]:

@@ -2,7 +2,16 @@
 
 from luthier.runs.directory import RunDirectory, list_runs
 from luthier.runs.log import EventLog
-from luthier.runs.place import device_lease, home, lease_file
+from luthier.runs.place import device_lease, home, lease_file, mend_home
 from luthier.runs.status import Status
 
-__all__ = ["EventLog", "RunDirectory", "Status", "device_lease", "home", "lease_file", "list_runs"]
+__all__ = [
+    "EventLog",
+    "RunDirectory",
+    "Status",
+    "device_lease",
+    "home",
+    "lease_file",
+    "list_runs",
+    "mend_home",
+]

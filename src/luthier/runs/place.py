@@ -3,15 +3,29 @@
 import contextlib
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from luthier import locks
-from luthier.durable import make_folders
+from luthier.durable import keep_private, make_folders
 from luthier.errors import EnvironmentVariableError, RunBusyError, RunError, SettingsError
 
 RUN_MARK = "run.json"
+_HOME_NAMES = frozenset(
+    [
+        "service",
+        "runs",
+        "models",
+        "cache",
+        "leases",
+        "token",
+        "runs.jsonl",
+        "machine.json",
+        "planned.jsonl",
+    ]
+)
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 200, 3500  # below the system's 255 and 4,096: names grow inside
 
 
@@ -21,6 +35,12 @@ def home() -> Path:
     Raises:
         EnvironmentVariableError: `LUTHIER_HOME` is not an absolute path of a usable folder.
     """
+    path = _named_home()
+    keep_private(path)
+    return path
+
+
+def _named_home() -> Path:
     given = os.environ.get("LUTHIER_HOME", "")
     if not given:
         return _data_directory() / "luthier"
@@ -37,6 +57,32 @@ def home() -> Path:
             fix=f"export LUTHIER_HOME={_data_directory() / 'luthier'}",
         )
     return path
+
+
+def mend_home() -> str | None:
+    """Close a home that other accounts may look into, as older versions made it; what to say of it.
+
+    A folder that holds other things too is left as it is, and what is luthier's in it is closed.
+    """
+    path = home()
+    try:
+        entries = {entry.name for entry in path.iterdir()}
+        ours = [path] if entries <= _HOME_NAMES else [path / name for name in entries & _HOME_NAMES]
+        open_ones = [one for one in ours if _is_open(one)]
+        for one in open_ones:
+            one.chmod(stat.S_IMODE(one.stat().st_mode) & 0o700)
+    except OSError:  # it is not there yet, or of another account
+        return None
+    if not open_ones:
+        return None
+    names = ", ".join(str(one) for one in sorted(open_ones))
+    return f"{names}: other accounts could look into it, now only yours can"
+
+
+def _is_open(path: Path) -> bool:
+    about = path.lstat()
+    mine = about.st_uid == os.geteuid() and not stat.S_ISLNK(about.st_mode)
+    return mine and bool(about.st_mode & 0o077)
 
 
 def _data_directory() -> Path:

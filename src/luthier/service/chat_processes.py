@@ -113,6 +113,10 @@ class _Process:
                 self._streams.pop(name, None)
             self.used = time.monotonic()
 
+    def kill(self) -> None:
+        """End it, from any thread; `stop` clears up."""
+        children.kill(self._child)
+
     def stop(self) -> None:
         """End it and give its device back; returns when it is gone."""
         children.kill(self._child)
@@ -215,9 +219,10 @@ class Chats:
             if found is None or not found.alive:
                 if found is not None:
                     found.stop()
-                found = _Process(device, self._log)
+                if self._closed.is_set():
+                    raise _ended()
+                found = self._processes[device] = _Process(device, self._log)
                 found.wait_until_ready()
-                self._processes[device] = found
             found.used = time.monotonic()
             return found
 
@@ -247,9 +252,15 @@ class Chats:
         finally:
             self._lock.release()
 
-    def close(self) -> None:
-        """End every process."""
+    def kill(self) -> None:
+        """End every process without waiting for its end: who waits for an answer gets an error."""
         self._closed.set()
+        for process in [*self._processes.values()]:
+            process.kill()
+
+    def close(self) -> None:
+        """End every process; returns when all are gone."""
+        self.kill()
         with self._lock:
             for process in self._processes.values():
                 process.stop()

@@ -57,6 +57,8 @@ class Helpers:
             self._places.release()
 
     def _run(self, task: str, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        if self._closing:
+            raise _closing(task)
         child = self._start(timeout_s)
         try:
             body = json.dumps({"task": task, "request": request})

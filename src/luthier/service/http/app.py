@@ -135,6 +135,7 @@ class Application:
         """Answer 503 from now on and end every event stream; safe from a signal handler."""
         self.parts.state.closing = True
         self.parts.hub.close()
+        self.parts.helpers.close()
 
 
 @contextlib.asynccontextmanager
@@ -146,6 +147,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         parts.state.closing = True
         parts.hub.close()
+        parts.helpers.close()
+        parts.chats.kill()  # threads that wait for an answer of theirs end now
         turning.cancel()
         await asyncio.gather(turning, return_exceptions=True)
         parts.hub.stop()

@@ -2,11 +2,14 @@
 
 import contextlib
 import errno
+import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from luthier import children
 from luthier.errors import SettingsError
 from luthier.runs import home as default_home
 from luthier.service.chat_processes import Chats
@@ -14,10 +17,12 @@ from luthier.service.devices import machine_devices
 from luthier.service.files import Files
 from luthier.service.helper_processes import Helpers
 from luthier.service.http.app import Application, create_app
+from luthier.service.http.door import signals
 from luthier.service.http.door.credentials import load_token
 from luthier.service.http.door.limits import Limits
 from luthier.service.http.door.server import bound, make_server, raise_file_limit
 from luthier.service.jobs import Jobs
+from luthier.service.process import end
 from luthier.service.runner import Runner
 from luthier.service.store import Store
 
@@ -85,6 +90,7 @@ def assembled(
         helpers = Helpers()
         chats = Chats(machine_devices()[0], home / "service" / "chat.log")
         stack.callback(chats.close)
+        stack.callback(helpers.close)
         runner = Runner(jobs, make_way=chats.release)
         if options.run_jobs:
             runner.start()
@@ -103,7 +109,7 @@ def assembled(
 
 
 def serve(options: Options, *, home: Path | None = None, ready: Callable[[str, str], None]) -> None:
-    """Serve until a signal.  Jobs go on; they are found again at the next start.
+    """Serve until SIGTERM or Ctrl-C, and close everything within 5 s.  Jobs go on, and are found again.
 
     Args:
         ready: Called with the address and a login link, once requests are answered.
@@ -117,17 +123,30 @@ def serve(options: Options, *, home: Path | None = None, ready: Callable[[str, s
     token = load_token(home)
     raise_file_limit()
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(signals.owned())
+        stack.callback(os.umask, os.umask(0o077))
         listening, address = _listen(options, stack)
         port = listening.getsockname()[1] if options.unix is None else 0
         hosts = allowed_hosts(options, port)
         app = stack.enter_context(
             assembled(home, options=options, token=token, hosts=hosts, address=address)
         )
+        _end_strays()
         server = make_server(app, on_close=app.close)
+        stop.on_stop(server.stop)
         server.ready = lambda: ready(
             address, f"{address}/login?code={app.parts.credentials.new_code()}"
         )
         server.run(sockets=[listening])
+
+
+def _end_strays() -> None:
+    """End what a server that was killed left at work, and may hold a device."""
+    left = children.strays()
+    if left:
+        end(left)
+        pids = ", ".join(str(process.pid) for process in left)
+        sys.stderr.write(f"ended what a server that is no more had left: process {pids}\n")
 
 
 def _clear(path: Path) -> None:

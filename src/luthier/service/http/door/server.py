@@ -17,7 +17,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEADER_S = 15.0
 """A request line and its headers have to arrive within this time."""
 
-GRACE_S = 3
+GRACE_S = 2
+"""For answers that are being written when the server ends."""
+
 MAX_HEADER_BYTES = 32 * 1024
 
 
@@ -78,10 +80,15 @@ class Server(uvicorn.Server):
         if self.started:
             self.ready()
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM and Ctrl-C: end event streams, answer the others 503, then stop."""
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them to `door.signals`: uvicorn would raise them again, and nothing would be closed."""
+        yield
+
+    def stop(self) -> None:
+        """End event streams, answer the others 503, then stop; safe from a signal handler."""
         self._on_close()
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close."""
