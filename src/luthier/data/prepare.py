@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from luthier.data.rendering import truncate
+from luthier.data.rendering.kept import BESIDE_CALLS, EARLIER_TEXTS, EARLIER_THOUGHTS, TOOL_PARTS
 from luthier.data.rendering.render import LongRow, Renderer
 from luthier.data.types import BadRow, Example, Preference, Sample
 from luthier.errors import BadRowsError, NoRowsError, NoTargetsError, TooLongError
@@ -86,6 +87,7 @@ def prepare(
     """
     renderer.counts.clear()  # one renderer serves training and held-out rows
     renderer.controls.clear()
+    renderer.left_out.clear()
     account = _Account(bad=list(loaded.bad))
     for sample in loaded.samples:
         made = renderer.render(sample)
@@ -200,12 +202,30 @@ def _notices(account: _Account, renderer: Renderer, samples: Items[Sample]) -> l
         made.append(
             f"{count} texts are longer than seq_length and became consecutive pieces, nothing lost"
         )
+    made += left_out_notices(renderer)
     if renderer.controls:
         named = ", ".join(f"{token} ({count})" for token, count in renderer.controls.most_common(8))
         made.append(f"control tokens in the text of rows are read as control tokens: {named}")
     twice = len(samples) - len({sample_key(sample) for sample in samples})
     if twice:
         made.append(f"{twice} rows repeat an earlier row")
+    return made
+
+
+LEFT_OUT: Mapping[str, str] = {
+    EARLIER_THOUGHTS: "the template leaves the reasoning of earlier turns out of later prompts",
+    EARLIER_TEXTS: "the template shortens earlier turns in later prompts",
+    BESIDE_CALLS: "the template writes the text beside a call as reasoning",
+    TOOL_PARTS: "the template leaves out parts of the tools' descriptions",
+}
+"""What a template leaves out on purpose, by the name in `data.json`."""
+
+
+def left_out_notices(renderer: Renderer) -> list[str]:
+    """What the template leaves out on purpose and what was added, with the number of rows."""
+    made = [f"{LEFT_OUT[name]} ({count} rows)" for name, count in renderer.left_out.items()]
+    if count := renderer.counts["thoughts_opened"]:
+        made.append(f"{count} answers end a thought they do not begin: <think> is put before it")
     return made
 
 
@@ -237,6 +257,7 @@ def _report(
         "supervised_tokens": int(supervised),
         "lengths": {name: float(value) for name, value in zip(names, quantiles, strict=False)},
         "control_tokens_in_text": dict(renderer.controls),
+        "left_out": dict(renderer.left_out),
         **_pairs(account, loaded),
         "notices": notices,
         "fingerprint": fingerprint(account.examples),

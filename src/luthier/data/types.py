@@ -58,11 +58,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages in order and the tools offered (JSON schemas), one row of SFT data."""
+    """Messages in order and the tools offered (JSON schemas), one row of SFT data.
+
+    `template_kwargs` are arguments of the chat template for this row, over those of the run.
+    """
 
     messages: tuple[Message, ...]
     origin: Origin
     tools: tuple[Mapping[str, Any], ...] = ()
+    template_kwargs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Preference:
     rejected: tuple[Message, ...]
     origin: Origin
     tools: tuple[Mapping[str, Any], ...] = ()
+    template_kwargs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,17 @@ CASES: dict[str, Case] = {
         [GOOD],
         template=REFUSE,
     ),
+    "content-lost": Case(
+        [
+            {
+                "messages": [
+                    {"role": "user", "content": "2 + 2?"},
+                    {"role": "assistant", "reasoning_content": "Two and two.", "content": "4"},
+                ]
+            }
+        ],
+        [GOOD],
+    ),
     "chosen-equals-rejected": Case([pair("2 + 2?", "4", "4")], [GOOD_PAIR], options=DPO),
     "pair-prompts-differ": Case(
         [

@@ -163,7 +163,7 @@ ODD_ROWS: dict[str, tuple[Any, list[str]]] = {
     ),
     "system empty": (
         turns({"role": "system", "content": " "}, USER, assistant()),
-        ["user", "assistant"],
+        ["system", "user", "assistant"],
     ),
     "any case": (turns({"role": "User", "content": "a"}, assistant()), ["user", "assistant"]),
     "D26 calls null": (turns(USER, assistant(tool_calls=None)), ["user", "assistant"]),

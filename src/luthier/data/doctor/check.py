@@ -16,6 +16,7 @@ from luthier.data.doctor.row import CheckedRow
 from luthier.data.doctor.rule import Facts, Rule
 from luthier.data.doctor.rules import RULES
 from luthier.data.doctor.stream import Progress, Read, Reading
+from luthier.data.prepare import left_out_notices
 from luthier.data.reading.read import expand
 from luthier.data.rendering.render import Renderer
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Sample, Text
@@ -139,10 +140,17 @@ class _Checkup:
             self.bad,
             figures,
             tuple(self._findings()),
-            tuple(self.facts.renderer.notices) if self.facts.renderer else (),
+            self._notices(),
             sampled,
             model,
         )
+
+    def _notices(self) -> tuple[str, ...]:
+        """What training would say of the rendering."""
+        if self.whole is None or self.facts.renderer is None:
+            return ()
+        said = [*self.facts.renderer.notices, *self.whole.notices, *left_out_notices(self.whole)]
+        return tuple(dict.fromkeys(said))
 
     def _findings(self) -> list[Finding]:
         found = (rule.finish(self.read) for rule in self.rules)

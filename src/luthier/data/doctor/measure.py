@@ -32,6 +32,7 @@ def uncut(renderer: Renderer) -> Renderer:
     whole = copy.copy(renderer)
     whole.seq_length = UNLIMITED
     whole.counts, whole.controls, whole.notices = Counter(), Counter(), []
+    whole.left_out = Counter()
     return whole
 
 

@@ -3,21 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from luthier.data.formats.flags import template_kwargs, with_mask
 from luthier.data.formats.format import Context, Format, fields
 from luthier.data.formats.messages import check_turns, read_messages, with_system
 from luthier.data.formats.tools import check_calls, read_tools
 from luthier.data.types import Conversation, Message
 
+TEMPLATE_KWARGS = "chat_template_kwargs"
+
 
 def conversation(
     row: Mapping[str, Any], context: Context, messages: list[Message] | tuple[Message, ...]
 ) -> Conversation:
-    """A checked conversation from turns and the `system` and `tools` beside them."""
-    turns = with_system(messages, row.get("system"))
+    """A checked conversation from turns and what stands beside them."""
+    turns = with_system(with_mask(messages, row.get("loss_mask")), row.get("system"))
     check_turns(turns)
     tools = tools_of(row)
     check_calls(turns, tools)
-    return Conversation(turns, context.origin, tools)
+    return Conversation(turns, context.origin, tools, template_kwargs(row.get(TEMPLATE_KWARGS)))
 
 
 def tools_of(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
@@ -35,7 +38,7 @@ def _chat(row: Mapping[str, Any], context: Context) -> Conversation:
     return conversation(row, context, turns_of(row, context))
 
 
-_BESIDE = fields("system tools functions")
+_BESIDE = fields("system tools functions loss_mask") | {TEMPLATE_KWARGS}
 
 CHAT_FORMATS = (
     Format(

@@ -6,12 +6,12 @@ all have a meaning; where the model's template has no place for one, rendering s
 not be used: an unknown role, an empty answer or question, content that is not text.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from luthier.data.formats.flags import weight_of
 from luthier.data.formats.tools import UnusableRowError, dump, list_of, read_calls
 from luthier.data.reading.strict_json import kind_of
 from luthier.data.types import Message, Role, ToolCall
@@ -45,12 +45,11 @@ USUAL = Spelling()
 
 
 def read_messages(value: Any, spelling: Spelling = USUAL, what: str = "messages") -> list[Message]:
-    """The turns of a list (or of the JSON of one); a system turn without text is left out."""
+    """The turns of a list (or of the JSON of one)."""
     turns = list_of(value, what)
     if not turns:
         raise UnusableRowError(f"{what} is empty")
-    messages = [read_message(turn, spelling, number) for number, turn in enumerate(turns, 1)]
-    return [m for m in messages if m.role != "system" or m.content.strip()]
+    return [read_message(turn, spelling, number) for number, turn in enumerate(turns, 1)]
 
 
 def read_message(turn: Any, spelling: Spelling, number: int) -> Message:
@@ -79,7 +78,7 @@ def read_message(turn: Any, spelling: Spelling, number: int) -> Message:
     return Message(
         role,
         content,
-        _weight(turn, where),
+        weight_of(turn, where),
         calls,
         _text_or_none(turn, "tool_call_id", where),
         _text_or_none(turn, "name", where),
@@ -197,18 +196,6 @@ def _text_or_none(turn: Mapping[str, Any], key: str, where: str) -> str | None:
     return None if value is None else _text(value, f"{key!r} of {where}")
 
 
-def _weight(turn: Mapping[str, Any], where: str) -> float | None:
-    value = _one_of(turn, ("weight", "loss_weight"), where, missing_ok=True)
-    if value is None:
-        return None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= 1:
-        raise UnusableRowError(
-            f"the weight of {where} is {value!r}; a weight is a number from 0 to 1"
-        )
-    return float(value)
-
-
 def check_turns(messages: Sequence[Message]) -> None:
     """Refuse a conversation with nothing to learn from, or with an empty question or answer.
 
@@ -231,6 +218,8 @@ def with_system(messages: Sequence[Message], system: Any) -> tuple[Message, ...]
         return tuple(messages)
     text = _text(system, "'system'")
     if messages and messages[0].role == "system":
+        if not messages[0].content.strip():
+            return (Message("system", text), *messages[1:])
         if messages[0].content == text:
             return tuple(messages)
         raise UnusableRowError("the row has a system text beside another in its first message")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from luthier.data.formats.columns import read_columns
 from luthier.data.formats.detect import FIELD_NAMES, Detector, nearest
+from luthier.data.formats.flags import unused_keys
 from luthier.data.formats.format import Context, Format
 from luthier.data.formats.suggest import check_cells, suggest
 from luthier.data.formats.text import recognise
@@ -80,6 +81,8 @@ class RowReader:
     def __init__(self, columns: Mapping[str, str] | None = None) -> None:
         self.columns = read_columns(columns, FIELD_NAMES)
         self._detector = Detector(self.columns)
+        spelling = self.columns.spelling
+        self._turn_keys = (*spelling.role_keys, *spelling.content_keys)
 
     def read(self, row: Row) -> ReadRow:
         """The sample of a row, or why it cannot be used.
@@ -98,7 +101,9 @@ class RowReader:
             sample = found[0].read(fields, Context(row.origin, self.columns.spelling))
         except UnusableRowError as error:
             return ReadRow(BadRow(row.origin, str(error), error.kind), found[0])
-        return ReadRow(sample, found[0], self._detector.unused(row.fields, found[0]))
+        unused = self._detector.unused(row.fields, found[0])
+        unused += unused_keys(fields, self._turn_keys)
+        return ReadRow(sample, found[0], unused)
 
 
 def _with_forms(

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.data.formats.chat import conversation, tools_of, turns_of
+from luthier.data.formats.chat import TEMPLATE_KWARGS, conversation, tools_of, turns_of
+from luthier.data.formats.flags import template_kwargs
 from luthier.data.formats.format import Context, Format, fields
 from luthier.data.formats.instructions import prompt_turns, question_text
 from luthier.data.formats.messages import (
@@ -40,7 +41,8 @@ def _pair(
         raise UnusableRowError("chosen and rejected are the same", "chosen-equals-rejected")
     tools = tools_of(row)
     check_calls((*prompt, *chosen), tools)
-    return Preference(tuple(prompt), tuple(chosen), tuple(rejected), context.origin, tools)
+    kwargs = template_kwargs(row.get(TEMPLATE_KWARGS))
+    return Preference(tuple(prompt), tuple(chosen), tuple(rejected), context.origin, tools, kwargs)
 
 
 def _said(messages: Turns) -> list[tuple[object, ...]]:
@@ -175,7 +177,8 @@ def _openai(row: Mapping[str, Any], context: Context) -> Preference:
     prompt = read_messages(given["messages"], context.spelling, "the messages of input")
     wanted = read_messages(row["preferred_output"], context.spelling, "preferred_output")
     other = read_messages(row["non_preferred_output"], context.spelling, "non_preferred_output")
-    return _pair({"tools": given.get("tools")}, context, prompt, wanted, other)
+    beside = {**row, "tools": given.get("tools") or row.get("tools")}
+    return _pair(beside, context, prompt, wanted, other)
 
 
 def _stack_exchange(row: Mapping[str, Any], context: Context) -> Preference:
@@ -207,7 +210,7 @@ _ASK, _YES, _NO = "What is 2 + 2?", "4", "22"
 _HUMAN = [{"from": "human", "value": _ASK}]
 _USER = {"role": "user", "content": _ASK}
 _GOOD, _BAD = {"role": "assistant", "content": _YES}, {"role": "assistant", "content": _NO}
-_BESIDE = fields("system tools functions")
+_BESIDE = fields("system tools functions") | {TEMPLATE_KWARGS}
 
 
 def _format(

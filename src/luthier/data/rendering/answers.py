@@ -1,7 +1,11 @@
 """Whether the answers of a row say something that can be learned."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from luthier.data.rendering.turns import Messages
-from luthier.data.types import Message, Preference
+from luthier.data.types import BadRow, Example, Message, Preference
 
 
 def empty_answer(messages: Messages) -> str | None:
@@ -27,3 +31,23 @@ def pair_problem(sample: Preference) -> tuple[str, str] | None:
     if sample.chosen == sample.rejected:
         return "chosen and rejected are the same", "chosen-equals-rejected"
     return None
+
+
+def only_answer(messages: Messages, index: int) -> Messages:
+    """The conversation up to one answer, of which only that answer is learned."""
+    kept = messages[: index + 1]
+    return tuple(
+        message if at == index else replace(message, weight=0.0) for at, message in enumerate(kept)
+    )
+
+
+def told_apart(made: Example | BadRow) -> Example | BadRow:
+    """A pair whose sides are still two token sequences, or why it teaches nothing."""
+    if isinstance(made, BadRow) or len(made.sequences) != 2:
+        return made
+    chosen, rejected = (side.ids for side in made.sequences)
+    if not np.array_equal(chosen, rejected):
+        return made
+    cut = " after the cut to seq_length" if made.cut else " in the chat template's rendering"
+    reason = f"chosen and rejected are the same {len(chosen)} tokens{cut}"
+    return BadRow(made.origin, reason, "chosen-equals-rejected")

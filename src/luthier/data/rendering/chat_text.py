@@ -9,12 +9,18 @@ Content is kept apart from control: where content holds the text of a control to
 with a private-use character inside every such text; what is found whole is the template's.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from luthier.data.rendering import thoughts
 from luthier.data.rendering.content import broken, strings, thoughts_apart, thoughts_dropped
-from luthier.data.rendering.drafts import Draft, Span, joined_spans, shared_length
+from luthier.data.rendering.drafts import (
+    Draft,
+    Span,
+    joined_spans,
+    same_but_for_space,
+    shared_length,
+)
 from luthier.data.rendering.probe import TemplateFacts
 from luthier.data.rendering.template import ChatTemplate, RowTemplateError, message_dicts, wrap_tool
 from luthier.data.rendering.turns import has_system
@@ -24,7 +30,6 @@ from luthier.data.types import Message
 _NONCES = "".join(map(chr, range(0xF5A0, 0xF5E0)))
 _QUICK_FROM = 3  # answers in a conversation
 _REACH = 256  # characters behind an answer in which its terminator is looked for
-_EMPTY_THOUGHT = re.compile(r"<(think|thinking|reasoning|seed:think)>\s*</\1>\n{0,2}")
 
 Messages = tuple[Message, ...]
 Tools = Sequence[Mapping[str, Any]]
@@ -51,6 +56,7 @@ class ChatText:
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer, facts: TemplateFacts) -> None:
         self._template, self._tokenizer, self.facts = template, tokenizer, facts
         self._steadiness: dict[tuple[bool, bool], bool] = {}
+        self.name = template.name or "given"
 
     def prompt(self, messages: Messages, tools: Tools) -> Draft:
         """What the model is given before its next answer."""
@@ -174,7 +180,7 @@ class ChatText:
                 made = self._one_by_one(messages, row, weights, everything=False)
             except RowTemplateError:
                 made = []
-            block = _EMPTY_THOUGHT.match(self.facts.lead)
+            block = thoughts.EMPTY.match(self.facts.lead)
             self._steadiness[key] = len(made) == 1 and block is None
         return self._steadiness[key]
 
@@ -228,30 +234,58 @@ class ChatText:
     def _answer(self, messages: Messages, index: int, row: _Row) -> Answer:
         prompt = self._prompt_text(messages[:index], row)
         full = self._text(messages[: index + 1], row, prompt=False)
-        if full.startswith(prompt):
-            tail = full[len(prompt) :]
-        else:
-            tail = self._behind_bridge(full, messages[:index], row)
-        given = ""
-        block = _EMPTY_THOUGHT.match(tail)
-        if block and not (messages[index].reasoning or "").strip():
-            lead = self.facts.lead
-            given = lead if block.group() in lead and tail.startswith(lead) else block.group()
+        whole = full.startswith(prompt)
+        tail = full[len(prompt) :] if whole else self._behind(full, prompt, messages[:index], row)
+        message, given = messages[index], ""
+        block = thoughts.opened(prompt)
+        if block and not (whole and block.closing in tail):
+            given, tail = self._closed(block, message, tail, row)
+        elif not (message.reasoning or "").strip():
+            given = self._given(tail, block)
             tail = tail[len(given) :]
         stop = self._end(tail)
         return Answer(prompt, given, tail[: stop or len(tail)], stop is not None)
 
-    def _behind_bridge(self, full: str, before: Messages, row: _Row) -> str:
-        """The answer where the template writes it otherwise than behind its own generation prompt
-        (a thinking block that it opens in the prompt and drops from the answer)."""
+    def _closed(
+        self, block: thoughts.Opened, message: Message, tail: str, row: _Row
+    ) -> tuple[str, str]:
+        """What is given and what is learned behind a prompt that thinks already."""
+        thought = thoughts.thought_of(message).strip()
+        if row.nonce:
+            thought = self._tokenizer.break_controls(thought, row.nonce)
+        written = thoughts.inline(tail)
+        if written and written[0].strip() == thought:
+            tail = written[1]
+        return thoughts.closed(block, thought, tail)
+
+    def _given(self, tail: str, block: thoughts.Opened | None) -> str:
+        """An empty thinking block, or the end of one, at the start of what the template writes."""
+        if block is not None:
+            head = tail.lstrip()
+            if not head.startswith(block.closing):
+                return ""
+            rest = head[len(block.closing) :]
+            return tail[: len(tail) - len(rest.lstrip("\n"))]
+        found = thoughts.EMPTY.match(tail)
+        if found is None:
+            return ""
+        lead = self.facts.lead
+        return lead if found.group() in lead and tail.startswith(lead) else found.group()
+
+    def _behind(self, full: str, prompt: str, before: Messages, row: _Row) -> str:
+        """The answer where the template writes it otherwise than behind its own generation prompt:
+        a thinking block that it opens in the prompt and drops from the answer, or other white space.
+        """
         head = self._text(before, row, prompt=False) + self.facts.bridge
-        if not self.facts.bridge or not full.startswith(head):
-            raise RowTemplateError(
-                "the chat template does not write the answer behind what it writes before it",
-                why="what the model must say after its prompt cannot be told from the prompt",
-                fix="chat_template: FILE.jinja with one that does",
-            )
-        return full[len(head) :]
+        if self.facts.bridge and full.startswith(head):
+            return full[len(head) :]
+        if (at := same_but_for_space(full, prompt)) is not None:
+            return full[at:]
+        raise RowTemplateError(
+            "the chat template does not write the answer behind what it writes before it",
+            why="what the model must say after its prompt cannot be told from the prompt",
+            fix="chat_template: FILE.jinja with one that does",
+        )
 
     def _end(self, tail: str) -> int | None:
         """Where the answer's terminator ends, or None if the template writes none."""

@@ -1,6 +1,7 @@
 """Texts cut into weighted spans, and their tokens: the last step before a sequence."""
 
 import itertools
+import re
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +10,8 @@ import numpy as np
 
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Ids, Sequence
+
+_WORD = re.compile(r"\S+")
 
 
 class Span(NamedTuple):
@@ -107,3 +110,23 @@ def shared_length(first: str, second: str) -> int:
     """Number of characters that two texts begin with in common."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def same_but_for_space(text: str, beginning: str) -> int | None:
+    """Where a text has said what `beginning` says, white space inside it aside.
+
+    Returns:
+        The place behind it, with the white space that `beginning` ends with; None where they differ.
+    """
+    wanted = "".join(beginning.split())
+    done = 0
+    for found in _WORD.finditer(text):
+        word = found.group()[: len(wanted) - done]
+        if wanted[done : done + len(word)] != word:
+            return None
+        done += len(word)
+        if done == len(wanted):
+            at = found.start() + len(word)
+            ending = beginning[len(beginning.rstrip()) :]
+            return at + len(ending) if text.startswith(ending, at) else None
+    return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.data.rendering.template import ChatTemplate, wrap_tool
+from luthier.data.rendering.thoughts import opened
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.errors import TemplateError
 
@@ -40,6 +41,7 @@ class TemplateFacts:
         short_ids: Ids of tool calls must be nine letters or digits.
         null_content: An empty content beside tool calls is given as null, or a second turn appears.
         thinking_switch: `enable_thinking: false` puts an empty thinking block into the prompt.
+        thinking_on: Only `enable_thinking: true` lets the prompt open a thinking block.
     """
 
     terminator: str | None
@@ -55,6 +57,7 @@ class TemplateFacts:
     short_ids: bool
     null_content: bool
     thinking_switch: bool
+    thinking_on: bool
 
 
 class _Probe:
@@ -115,6 +118,7 @@ def probe(template: ChatTemplate, tokenizer: Tokenizer) -> TemplateFacts:
         short_ids=calls[2],
         null_content=calls[3],
         thinking_switch=_switch(rendered),
+        thinking_on=_opens(rendered),
     )
 
 
@@ -200,18 +204,26 @@ def _switch(rendered: _Probe) -> bool:
     return usual is not None and without is not None and usual != without and "think" in without
 
 
+def _opens(rendered: _Probe) -> bool:
+    usual = rendered([_user()], prompt=True)
+    thinking = rendered([_user()], prompt=True, enable_thinking=True)
+    return bool(thinking and opened(thinking) and not (usual and opened(usual)))
+
+
 def thinking_kwargs(
     facts: TemplateFacts, kwargs: Mapping[str, Any], thoughts: Sequence[str | None]
 ) -> dict[str, Any]:
-    """`enable_thinking: false` where the data never thinks and the template can say so.
+    """`enable_thinking` as the data is, where the template can be told so.
 
     Training on answers without thought under a prompt that asks for thought would teach a model to
-    answer where it will be asked to think.
+    answer where it will be asked to think; thoughts have no place where a prompt has closed its
+    thinking block.
 
     Args:
         thoughts: Of each answer in the data, its reasoning or None.
     """
-    decided = "enable_thinking" in kwargs or not facts.thinking_switch
-    if decided or any(thoughts):
+    if "enable_thinking" in kwargs or "thinking" in kwargs:
         return dict(kwargs)
-    return {**kwargs, "enable_thinking": False}
+    if any(thoughts):
+        return {**kwargs, "enable_thinking": True} if facts.thinking_on else dict(kwargs)
+    return {**kwargs, "enable_thinking": False} if facts.thinking_switch else dict(kwargs)

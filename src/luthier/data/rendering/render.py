@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from luthier.data.rendering import truncate
-from luthier.data.rendering.answers import empty_answer, pair_problem
-from luthier.data.rendering.chat_text import ChatText
+from luthier.data.rendering.answers import empty_answer, only_answer, pair_problem, told_apart
+from luthier.data.rendering.chats import Chat, Chats, require
 from luthier.data.rendering.drafts import Draft, Piece, pieces, sequence_of
 from luthier.data.rendering.plain_text import conversation_draft, own_system, text_draft
-from luthier.data.rendering.probe import TemplateFacts, probe
+from luthier.data.rendering.probe import TemplateFacts
 from luthier.data.rendering.template import ChatTemplate, RowTemplateError
+from luthier.data.rendering.thoughts import with_openings
 from luthier.data.rendering.turns import (
     Messages,
     last_assistant,
@@ -39,11 +40,11 @@ from luthier.data.types import (
     Sequence,
     Text,
 )
-from luthier.errors import TemplateError
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
 Truncation = Literal["prompt_start", "answer_end", "drop", "refuse"]
 Tools = Items[Mapping[str, Any]]
+Kwargs = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Renderer:
     Attributes:
         notices: What to tell the user once, in the order it came up.
         counts: `own_system_prompt`, `merged_system_prompt`, `control_tokens_in_text` and the like.
-        stop_ids: Ids that end an answer: those of the tokenizer and the template's terminator.
+        left_out: Rows of which the template leaves something out on purpose, by what it is.
 
     Raises:
         TemplateError: The template leaves out user or assistant text altogether.
@@ -87,13 +88,20 @@ class Renderer:
         self.notices: list[str] = []
         self.counts: Counter[str] = Counter()
         self.controls: Counter[str] = Counter()
-        self.facts: TemplateFacts | None = None
-        self._chat: ChatText | None = None
-        self.stop_ids = tokenizer.stop_ids
-        if template is not None:
-            self.facts = probe(template, tokenizer)
-            self._chat = ChatText(template, tokenizer, self.facts)
-            self._announce(self.facts)
+        self.left_out: Counter[str] = Counter()
+        self._chats = None if template is None else Chats(template, tokenizer)
+        if self._chats is not None:
+            self.notices += self._chats.notices
+
+    @property
+    def facts(self) -> TemplateFacts | None:
+        """What the template does with rows without tools; None without a template."""
+        return None if self._chats is None else self._chats.usual.facts
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end an answer: those of the tokenizer and the templates' terminators."""
+        return self.tokenizer.stop_ids if self._chats is None else self._chats.stop_ids
 
     def render(self, sample: Sample) -> Example | BadRow:
         """The sequences of a sample, or why it cannot be used.
@@ -115,16 +123,19 @@ class Renderer:
         except RowTemplateError as error:
             return BadRow(sample.origin, error.what, "template-refuses")
 
-    def prompt(self, messages: Items[Message], tools: Tools = ()) -> Ids:
+    def prompt(
+        self, messages: Items[Message], tools: Tools = (), kwargs: Kwargs | None = None
+    ) -> Ids:
         """Ids the model is given before its next answer, the same as in training."""
-        if self._chat is None:
-            prepared = self._placed(tuple(messages))
+        chat = self._chat_of(tools, kwargs)
+        placed = self._placed(tuple(messages), chat)
+        if chat is None:
             draft = conversation_draft(
-                prepared, {}, self.tokenizer, system_prompt=self.system_prompt, everything=False
+                placed, {}, self.tokenizer, system_prompt=self.system_prompt, everything=False
             )
             draft = replace(draft, finish=None)
         else:
-            draft = self._chat.prompt(self._placed(tuple(messages)), tools)
+            draft = chat.text.prompt(placed, tools)
         return sequence_of(pieces(self.tokenizer, draft)).ids
 
     def explain(self, sample: Sample) -> list[list[Piece]]:
@@ -133,31 +144,37 @@ class Renderer:
         Raises:
             RowTemplateError: The row cannot be rendered.
         """
+        if isinstance(sample, Text):
+            return [pieces(self.tokenizer, self._text_draft(sample))]
+        if isinstance(sample, Feedback):
+            sample = sample.conversation
+        chat = self._chat_of(sample.tools, sample.template_kwargs)
         if isinstance(sample, Preference):
-            self._require_pair(sample)
-            drafts = self._pair(self._placed(sample.prompt), sample)
-        elif isinstance(sample, Text):
-            drafts = [self._text_draft(sample)]
+            self._require_pair(sample, chat)
+            drafts = self._pair(self._placed(sample.prompt, chat), sample, chat)
         else:
-            conversation = sample.conversation if isinstance(sample, Feedback) else sample
-            drafts = self._drafts(self._weighted(conversation.messages), conversation.tools)
+            drafts = self._drafts(self._weighted(sample.messages, chat), sample.tools, chat)
         return [pieces(self.tokenizer, draft) for draft in drafts]
 
     # -- one method for each kind of sample
 
     def _conversation(self, sample: Conversation) -> Example | BadRow:
-        messages = self._weighted(sample.messages)
-        self._require(messages, sample.tools)
+        chat = self._chat_of(sample.tools, sample.template_kwargs)
+        messages = self._weighted(sample.messages, chat)
+        if chat is not None:
+            require(chat.facts, messages, sample.tools)
         if reason := empty_answer(messages):
             return BadRow(sample.origin, reason, "empty-answer")
-        drafts = self._drafts(messages, sample.tools)
+        drafts = self._drafts(messages, sample.tools, chat)
+        if lost := self._lost(messages, sample.tools, drafts, chat):
+            return BadRow(sample.origin, lost, "content-lost")
         sequences = tuple(self._sequence(draft) for draft in drafts)
         if truncate.longest(sequences) <= self.seq_length or self.truncation != "prompt_start":
             return self._fitted(sequences, sample.origin)
         units = [messages]
         if len(drafts) > 1:  # one text an answer: each is shortened by itself
             indices = list(self._answers(messages))
-            units = [_only(messages, index) for index in indices]
+            units = [only_answer(messages, index) for index in indices]
         made: list[Sequence] = []
         turns = 0
         for unit, sequence in zip(units, sequences, strict=True):
@@ -165,7 +182,7 @@ class Renderer:
                 cut, taken = truncate.cut_prompt(
                     unit,
                     lambda messages: tuple(
-                        map(self._sequence, self._drafts(messages, sample.tools))
+                        map(self._sequence, self._drafts(messages, sample.tools, chat))
                     ),
                     self.seq_length,
                     locate=self.tokenizer.offsets,
@@ -179,19 +196,25 @@ class Renderer:
     def _preference(self, sample: Preference) -> Example | BadRow:
         if reason := pair_problem(sample):
             return BadRow(sample.origin, *reason)
-        self._require_pair(sample)
-        prompt = self._placed(sample.prompt)
+        chat = self._chat_of(sample.tools, sample.template_kwargs)
+        self._require_pair(sample, chat)
+        prompt = self._placed(sample.prompt, chat)
 
         def build(messages: Messages) -> tuple[Sequence, ...]:
-            return tuple(self._sequence(draft) for draft in self._pair(messages, sample))
+            return tuple(self._sequence(draft) for draft in self._pair(messages, sample, chat))
 
+        for messages, draft in zip(
+            self._sides(prompt, sample, chat), self._pair(prompt, sample, chat), strict=True
+        ):
+            if lost := self._lost(messages, sample.tools, [draft], chat):
+                return BadRow(sample.origin, lost, "content-lost")
         sequences = build(prompt)
         if truncate.longest(sequences) <= self.seq_length or self.truncation != "prompt_start":
-            return self._fitted(sequences, sample.origin)
+            return told_apart(self._fitted(sequences, sample.origin))
         cut, turns = truncate.cut_prompt(
             prompt, build, self.seq_length, locate=self.tokenizer.offsets, before=len
         )
-        return self._fitted(cut, sample.origin, sequences, turns)
+        return told_apart(self._fitted(cut, sample.origin, sequences, turns))
 
     def _text_row(self, sample: Text) -> Example | BadRow:
         if not sample.text.strip():
@@ -201,6 +224,18 @@ class Renderer:
             self.counts["chunked_rows"] += 1
             return Example(truncate.chunks(sequence, self.seq_length), sample.origin)
         return self._fitted((sequence,), sample.origin)
+
+    def _lost(
+        self, messages: Messages, tools: Tools, drafts: Items[Draft], chat: Chat | None
+    ) -> str | None:
+        """What of a row its rendering lacks, as a sentence; what is left out on purpose is counted."""
+        if chat is None:
+            return None
+        verdict = chat.kept.check(
+            messages, tools, self._answers(messages), drafts, everything=self.train_on == "all"
+        )
+        self.left_out.update(verdict.left_out)
+        return verdict.lost
 
     def _fitted(
         self,
@@ -228,11 +263,14 @@ class Renderer:
 
     # -- drafts
 
-    def _drafts(self, messages: Messages, tools: Tools) -> list[Draft]:
+    def _chat_of(self, tools: Tools, kwargs: Kwargs | None) -> Chat | None:
+        return None if self._chats is None else self._chats.of(tools, kwargs)
+
+    def _drafts(self, messages: Messages, tools: Tools, chat: Chat | None) -> list[Draft]:
         weights = self._answers(messages)
         everything = self.train_on == "all"
-        if self._chat is not None:
-            return self._chat.drafts(messages, tools, weights, everything=everything)
+        if chat is not None:
+            return chat.text.drafts(messages, tools, weights, everything=everything)
         draft = conversation_draft(
             messages,
             weights,
@@ -254,17 +292,29 @@ class Renderer:
         everything = self.train_on == "all"
         return {index: weight for index, weight in weights.items() if weight or everything}
 
-    def _pair(self, prompt: Messages, sample: Preference) -> list[Draft]:
-        made = []
-        for side in (sample.chosen, sample.rejected):
+    def _sides(
+        self, prompt: Messages, sample: Preference, chat: Chat | None
+    ) -> tuple[Messages, Messages]:
+        """Both conversations of a pair, with the weight of each message."""
+        history = tuple(replace(message, weight=0.0) for message in prompt)
+
+        def side(continued: Messages) -> Messages:
+            opened, count = with_openings(continued)
+            self.counts["thoughts_opened"] += count
             answers = tuple(
                 replace(message, weight=1.0 if message.weight is None else message.weight)
                 if message.role == "assistant"
                 else message
-                for message in side
+                for message in opened
             )
-            history = tuple(replace(message, weight=0.0) for message in prompt)
-            drafts = self._drafts(self._with_ids((*history, *answers)), sample.tools)
+            return self._with_ids((*history, *answers), chat)
+
+        return side(sample.chosen), side(sample.rejected)
+
+    def _pair(self, prompt: Messages, sample: Preference, chat: Chat | None) -> list[Draft]:
+        made = []
+        for side in self._sides(prompt, sample, chat):
+            drafts = self._drafts(side, sample.tools, chat)
             if len(drafts) != 1:
                 raise RowTemplateError(
                     "a continuation of several turns, and the template rewrites earlier turns",
@@ -292,27 +342,31 @@ class Renderer:
 
     # -- messages
 
-    def _placed(self, messages: Messages) -> Messages:
-        """System text where the template wants it, tool calls with ids."""
+    def _placed(self, messages: Messages, chat: Chat | None) -> Messages:
+        """System text where the template wants it, thoughts with their beginning, calls with ids."""
         if self.system_prompt and own_system(messages):
             self.counts["own_system_prompt"] += 1
-        if self._chat is None:
+        if chat is None:
             return messages
         messages = with_system(messages, self.system_prompt)
-        if not self._chat.facts.system and own_system(messages):
-            self.counts["merged_system_prompt"] += 1
-            self._notice(
-                "the chat template has no system role: system text is put before the first user message"
-            )
+        if not chat.facts.system and any(message.role == "system" for message in messages):
+            if own_system(messages):
+                self.counts["merged_system_prompt"] += 1
+                self._notice(
+                    "the chat template has no system role: system text is put before the user "
+                    "message that follows it"
+                )
             messages = merged_system(messages)
-        return self._with_ids(messages)
+        messages, count = with_openings(messages)
+        self.counts["thoughts_opened"] += count
+        return self._with_ids(messages, chat)
 
-    def _with_ids(self, messages: Messages) -> Messages:
-        return messages if self._chat is None else with_call_ids(messages, self._chat.facts)
+    def _with_ids(self, messages: Messages, chat: Chat | None) -> Messages:
+        return messages if chat is None else with_call_ids(messages, chat.facts)
 
-    def _weighted(self, messages: Messages) -> Messages:
+    def _weighted(self, messages: Messages, chat: Chat | None) -> Messages:
         """Messages with the loss weight of each resolved."""
-        placed = self._placed(messages)
+        placed = self._placed(messages, chat)
         last = last_assistant(placed)
         made = []
         for index, message in enumerate(placed):
@@ -323,57 +377,14 @@ class Renderer:
             made.append(replace(message, weight=weight if learned else 0.0))
         return tuple(made)
 
-    def _require_pair(self, sample: Preference) -> None:
+    def _require_pair(self, sample: Preference, chat: Chat | None) -> None:
         for side in (sample.chosen, sample.rejected):
-            self._require((*sample.prompt, *side), sample.tools)
-
-    def _require(self, messages: Messages, tools: Tools) -> None:
-        """Refuse what the template would leave out in silence."""
-        if self._chat is None:
-            return
-        facts = self._chat.facts
-        missing = {
-            "the tools offered": bool(tools) and not facts.tools,
-            "tool calls": any(message.tool_calls for message in messages) and not facts.calls,
-            "results of tools": any(message.role == "tool" for message in messages)
-            and not facts.results,
-        }
-        if found := [name for name, lost in missing.items() if lost]:
-            raise TemplateError(
-                f"the chat template has no place for {', '.join(found)}, which the rows have",
-                why="they would be left out in silence, and the answers would make no sense",
-                fix="chat_template: FILE.jinja with one that writes them, or rows without tools",
-            )
-        if not facts.reasoning and any(message.reasoning for message in messages):
-            self.counts["reasoning_left_out"] += 1
-            self._notice("the chat template does not write `reasoning_content`: it is left out")
-
-    def _announce(self, facts: TemplateFacts) -> None:
-        if facts.terminator is not None:
-            number = self.tokenizer.special_tokens[facts.terminator]
-            self.stop_ids = self.stop_ids | {number}
-        elif self.tokenizer.eos_id is not None:
-            self._notice(
-                f"the chat template ends answers with no control token: {self.tokenizer.eos} is added"
-            )
-        else:
-            self._notice("neither template nor tokenizer has a token that ends an answer")
-        if facts.header:
-            self._notice(
-                f"the chat template has no generation prompt: {facts.header!r} is put before answers"
-            )
+            if chat is not None:
+                require(chat.facts, (*sample.prompt, *side), sample.tools)
 
     def _notice(self, text: str) -> None:
         if text not in self.notices:
             self.notices.append(text)
-
-
-def _only(messages: Messages, index: int) -> Messages:
-    """The conversation up to one answer, of which only that answer is learned."""
-    kept = messages[: index + 1]
-    return tuple(
-        message if at == index else replace(message, weight=0.0) for at, message in enumerate(kept)
-    )
 
 
 __all__ = ["Cut", "LongRow", "Piece", "Renderer", "TrainOn", "Truncation"]

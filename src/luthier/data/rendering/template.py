@@ -4,6 +4,7 @@ The same object renders for training, preview and chat.  The clock a template ma
 at the time of the run, so that the same row is the same text on every day.
 """
 
+import copy
 import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,8 @@ class _HasTokens(Protocol):
     @property
     def chat_template(self) -> str | None: ...
     @property
+    def other_templates(self) -> Mapping[str, str]: ...
+    @property
     def eos(self) -> str: ...
 
 
@@ -57,6 +60,10 @@ class ChatTemplate:
         tokenizer: Gives `bos_token` and the others to the template.
         now: What `strftime_now` reads.
         kwargs: Arguments of the user, such as `enable_thinking`.
+        name: Where it comes from, as messages say it.
+
+    Attributes:
+        for_tools: The template that takes the place of this one for rows with tools, if any.
 
     Raises:
         TemplateError: The source is too long or no Jinja.
@@ -69,6 +76,7 @@ class ChatTemplate:
         tokenizer: _HasTokens,
         now: datetime.datetime,
         kwargs: Mapping[str, Any] | None = None,
+        name: str = "",
     ) -> None:
         if len(source) > MAX_SOURCE:
             raise TemplateError(
@@ -77,6 +85,8 @@ class ChatTemplate:
                 fix="chat_template: FILE.jinja with a shorter one",
             )
         self.source, self.now, self.kwargs = source, now, dict(plain(kwargs or {}))
+        self.name = name
+        self.for_tools: ChatTemplate | None = None
         sandbox = Sandbox()
         sandbox.globals["strftime_now"] = now.strftime
         try:
@@ -89,11 +99,26 @@ class ChatTemplate:
             ) from error
         self._tokens = dict(tokenizer.roles)
 
+    def with_kwargs(self, kwargs: Mapping[str, Any]) -> "ChatTemplate":
+        """The same template with these arguments over its own."""
+        made = copy.copy(self)
+        made.kwargs = {**self.kwargs, **plain(kwargs)}
+        if self.for_tools is not None:
+            made.for_tools = self.for_tools.with_kwargs(kwargs)
+        return made
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over source, tokens, arguments and, where it is read, the time."""
         clock = self.now if "strftime_now" in self.source else None
-        parts = (self.source, sorted(self._tokens.items()), sorted(self.kwargs.items()), clock)
+        parts: tuple[Any, ...] = (
+            self.source,
+            sorted(self._tokens.items()),
+            sorted(self.kwargs.items()),
+            clock,
+        )
+        if self.for_tools is not None:
+            parts = (*parts, self.for_tools.fingerprint)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def render(
@@ -197,6 +222,8 @@ def choose_template(
 ) -> tuple[ChatTemplate, str | None]:
     """The template of a run: the user's, else the tokenizer's, else the gallery's, else ChatML.
 
+    A tokenizer that has a template named `tool_use` beside its own takes it for rows with tools.
+
     Args:
         setting: Jinja source given by the user (not a path).
         gallery_template: Source for families whose tokenizers carry none.
@@ -206,7 +233,15 @@ def choose_template(
     """
     source = setting or tokenizer.chat_template or gallery_template
     if source is not None:
-        return ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs), None
+        own = source == tokenizer.chat_template
+        name = "the model's own" if own else "chat_template" if setting else "the gallery's"
+        made = ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs, name=name)
+        if own and (for_tools := tokenizer.other_templates.get("tool_use")):
+            name = "the model's own for tools"
+            made.for_tools = ChatTemplate(
+                for_tools, tokenizer=tokenizer, now=now, kwargs=kwargs, name=name
+            )
+        return made, None
     known = {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.special_tokens)
     turn_end = "<|im_end|>" if known or not tokenizer.eos else tokenizer.eos
     source = CHATML.replace("TURN_END", _quoted(turn_end))
@@ -217,7 +252,8 @@ def choose_template(
             if tokenizer.eos
             else "; its markers are plain text to this tokenizer, which has no end-of-text token"
         )
-    return ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs), notice
+    made = ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs, name="ChatML")
+    return made, notice
 
 
 def _quoted(text: str) -> str:

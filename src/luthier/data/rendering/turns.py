@@ -4,31 +4,61 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.data.rendering.probe import TemplateFacts
+from luthier.data.rendering.template import RowTemplateError
 from luthier.data.types import Message
 
 Messages = tuple[Message, ...]
 
 
 def has_system(messages: Sequence[Message]) -> bool:
-    return any(message.role == "system" for message in messages)
+    """Whether there is system text; an empty system turn is none."""
+    return any(message.role == "system" and message.content.strip() for message in messages)
+
+
+def has_user(messages: Sequence[Message]) -> bool:
+    """Whether anybody asks."""
+    return any(message.role == "user" for message in messages)
 
 
 def with_system(messages: Messages, system_prompt: str | None) -> Messages:
     """The messages with `system_prompt` in front, unless the row has system text of its own."""
     if not system_prompt or has_system(messages):
         return messages
-    return (Message("system", system_prompt), *messages)
+    rest = (message for message in messages if message.role != "system")
+    return (Message("system", system_prompt), *rest)
 
 
 def merged_system(messages: Messages) -> Messages:
-    """System text put before the first user message, for templates that refuse a system role."""
-    texts = [message.content for message in messages if message.role == "system"]
-    rest = tuple(message for message in messages if message.role != "system")
-    at = next((index for index, message in enumerate(rest) if message.role == "user"), None)
-    if not texts or at is None:
-        return rest
-    merged = replace(rest[at], content="\n\n".join((*texts, rest[at].content)))
-    return (*rest[:at], merged, *rest[at + 1 :])
+    """System text put before the user message that follows it, for templates without a system role.
+
+    Raises:
+        RowTemplateError: An answer or nothing follows it: text would move to another place.
+    """
+    made: list[Message] = []
+    texts: list[str] = []
+    for index, message in enumerate(messages):
+        if message.role == "system":
+            if message.content.strip():
+                texts.append(message.content)
+            continue
+        if texts and message.role == "user":
+            message = replace(message, content="\n\n".join((*texts, message.content)))
+            texts.clear()
+        if texts:
+            raise RowTemplateError(
+                "the chat template has no system role, and no user message follows the system text "
+                f"before message {index + 1}",
+                why="system text is put before the user message that follows it",
+                fix="put the text into a user message, or give a template that has a system role",
+            )
+        made.append(message)
+    if texts and not (made and made[-1].role == "assistant" and has_user(made)):
+        raise RowTemplateError(
+            "the chat template has no system role, and no user message follows the system text",
+            why="system text is put before the user message that follows it",
+            fix="put the text into a user message, or give a template that has a system role",
+        )
+    return tuple(made)
 
 
 def with_call_ids(messages: Messages, facts: TemplateFacts) -> Messages:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
 
-from luthier.data.tokens.tokenizer_files import TokenizerFiles, read_files, token_text
+from luthier.data.tokens.tokenizer_files import ADDITIONAL, TokenizerFiles, read_files, token_text
 from luthier.data.types import Ids
 from luthier.durable import make_folders, write_atomic
 from luthier.errors import TokenizerError
@@ -37,12 +37,14 @@ class Tokenizer:
         stop_ids: Ids that end generation, by the tokenizer and generation_config.json.
         adds_bos: Whether the published tokenizer puts a BOS before a plain text.
         chat_template: Jinja source, or None.
+        other_templates: Those beside it by name; `tool_use` is for rows with tools.
         fingerprint: SHA-256 over everything that decides ids.
     """
 
     def __init__(self, files: TokenizerFiles) -> None:
         self.config: dict[str, Any] = files.config
         self.chat_template = files.chat_template
+        self.other_templates = files.other_templates
         self.fingerprint = files.fingerprint
         self.definition = files.definition
         self._roles = files.roles
@@ -202,6 +204,10 @@ class Tokenizer:
         )
         if self.chat_template is not None:
             write_atomic(target / "chat_template.jinja", self.chat_template)
+        if self.other_templates:
+            make_folders(target / ADDITIONAL)
+        for name, source in self.other_templates.items():
+            write_atomic(target / ADDITIONAL / f"{Path(name).name}.jinja", source)
 
     def _encode(self, text: str, continued: bool) -> Ids:
         encoder = self._continued if continued else self._plain

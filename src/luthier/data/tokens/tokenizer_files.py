@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ _SIDE_FILES = (
     "merges.txt",
 )
 _CONVERSION, _CONVERSION_S = Bounds(memory_bytes=8 * GIB, cpu_s=600), 600.0
+ADDITIONAL = "additional_chat_templates"
+"""Folder of templates beside the default one, each NAME.jinja."""
 _FORMATS_OF_CONVERTER = 1  # part of the cache key: raise when convert.py writes something else
 
 
@@ -47,7 +49,8 @@ class TokenizerFiles:
     """The parts of one folder, read and reconciled.
 
     `definition` is tokenizer.json as an object; `roles` maps bos_token, eos_token, pad_token and
-    unk_token to their text; `stops` are the ids that end generation by generation_config.json.
+    unk_token to their text; `stops` are the ids that end generation by generation_config.json;
+    `other_templates` are those beside the default one, such as `tool_use`, by name.
     """
 
     definition: dict[str, Any]
@@ -56,6 +59,7 @@ class TokenizerFiles:
     stops: tuple[int, ...]
     chat_template: str | None
     fingerprint: str
+    other_templates: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_files(folder: Path) -> TokenizerFiles:
@@ -78,12 +82,15 @@ def read_files(folder: Path) -> TokenizerFiles:
     _add_missing(definition, config, folder)
     _place_ids(definition)
     roles = _roles(config, _read_json(folder / "special_tokens_map.json"), definition)
-    template = _chat_template(folder, config)
+    templates = _chat_templates(folder, config)
+    template = templates.pop("default", None)
     digest = hashlib.sha256(raw)
     digest.update(json.dumps([config, roles, template], sort_keys=True).encode())
+    if templates and (folder / ADDITIONAL).exists():
+        digest.update(json.dumps(templates, sort_keys=True).encode())
     generation = _read_json(folder / "generation_config.json")
     return TokenizerFiles(
-        definition, config, roles, _stops(generation), template, digest.hexdigest()
+        definition, config, roles, _stops(generation), template, digest.hexdigest(), templates
     )
 
 
@@ -229,22 +236,29 @@ def _stops(generation: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(item for item in values if isinstance(item, int) and not isinstance(item, bool))
 
 
-def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
+def _chat_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """Every chat template by name; the usual one is `default`."""
+    named: dict[str, str] = {}
     value = _read_json(folder / "chat_template.json").get(
         "chat_template", config.get("chat_template")
     )
-    if isinstance(value, list):
-        named = {
-            item.get("name"): item.get("template") for item in value if isinstance(item, Mapping)
-        }
-        value = named.get("default")
-        if value is None and named:
-            raise TemplateError(
-                f"{folder} has chat templates named {', '.join(map(str, named))}, and no `default`",
-                why="one template must be chosen for training and chat alike",
-                fix="chat_template: FILE.jinja with the template you want",
-            )
-    return value if isinstance(value, str) else None
+    if isinstance(value, str):
+        named["default"] = value
+    for item in value if isinstance(value, list) else ():
+        name, text = (
+            (item.get("name"), item.get("template")) if isinstance(item, Mapping) else (None, None)
+        )
+        if isinstance(name, str) and isinstance(text, str):
+            named[name] = text
+    for path in sorted((folder / ADDITIONAL).glob("*.jinja")):
+        named[path.stem] = path.read_text(encoding="utf-8")
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        named["default"] = path.read_text(encoding="utf-8")
+    if named and "default" not in named:
+        raise TemplateError(
+            f"{folder} has chat templates named {', '.join(named)}, and no `default`",
+            why="one template must be chosen for training and chat alike",
+            fix="chat_template: FILE.jinja with the template you want",
+        )
+    return named

@@ -74,7 +74,8 @@ def _tells_thinking(
         now=now,
         kwargs=settings.chat_template_kwargs,
     )
-    if not probe(template, tokenizer).thinking_switch:
+    facts = probe(template, tokenizer)
+    if not (facts.thinking_switch or facts.thinking_on):
         return ()
     first: Sample | None = None
     every = head_samples(

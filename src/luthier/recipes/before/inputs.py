@@ -97,7 +97,9 @@ def make_renderer(
         kwargs = thinking_kwargs(renderer.facts, given, [thought_of(s) for s in samples])
         if kwargs != given:
             renderer, _ = make(kwargs)
-            notices.append("no answer of the data thinks: enable_thinking: false is used")
+            thinks = bool(kwargs["enable_thinking"])
+            whose = "answers of the data think" if thinks else "no answer of the data thinks"
+            notices.append(f"{whose}: enable_thinking: {str(thinks).lower()} is used")
     return renderer, notices
 
 
@@ -109,7 +111,7 @@ def thought_of(sample: Sample) -> str | None:
     elif isinstance(sample, Preference):
         messages = (*sample.prompt, *sample.chosen, *sample.rejected)
     for message in messages:
-        if message.role == "assistant" and (message.reasoning or "<think>" in message.content):
+        if message.role == "assistant" and (message.reasoning or "think>" in message.content):
             return message.reasoning or message.content
     return None
 

@@ -9,6 +9,7 @@ from luthier.data.doctor.rules.chosen_one_layout import ChosenOneLayout
 from luthier.data.doctor.rules.chosen_one_model import ChosenOneModel
 from luthier.data.doctor.rules.columns_look_alike import ColumnsLookAlike
 from luthier.data.doctor.rules.columns_unused import ColumnsUnused
+from luthier.data.doctor.rules.content_lost import ContentLost
 from luthier.data.doctor.rules.control_characters import ControlCharacters
 from luthier.data.doctor.rules.control_markup import ControlMarkup
 from luthier.data.doctor.rules.cut_at_seq_length import CutAtSeqLength
@@ -77,6 +78,7 @@ RULES = (
     EndsWithUser,
     NoUserTurn,
     TemplateRefuses,
+    ContentLost,
     ChosenEqualsRejected,
     PairPromptsDiffer,
     LengthBias,
