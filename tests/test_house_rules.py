@@ -18,7 +18,7 @@ from luthier.config.settings import Settings
 SOURCE = Path(__file__).parents[1] / "src" / "luthier"
 FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES, MAX_FUNCTION, MAX_SETTINGS, MAX_MODULES = 400, 60, 60, 20
-MORE_ON_PURPOSE = {"data/doctor/rules": 52}  # one rule a file: a table, not a room
+MORE_ON_PURPOSE = {"data/doctor/rules": 53}  # one rule a file: a table, not a room
 LONGER_ON_PURPOSE = {
     "engine/loop.py:_one_step": 80,  # the loop: one step from micro-batches to update, read at once
     "recipes/run/train.py:_go": 80,  # assembly: every part once, in the order of a run
