@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from luthier.engine import loop
 from luthier.engine.evaluate import evaluate
 from luthier.engine.loop import LoopState, Step, train
 from luthier.engine.optim import Updater
@@ -182,6 +183,44 @@ def test_an_overflow_halves_the_loss_scale_and_repeats_the_step():
     assert 1 < state.loss_scale < 2.0**14
     assert state.notes
     torch.testing.assert_close(bench.weights(), plain.weights(), rtol=0, atol=1e-10)
+
+
+def test_the_loss_scale_grows_again_after_steps_without_overflow(monkeypatch):
+    monkeypatch.setattr(loop, "GROWTH_STEPS", 3)
+    bench, state = Bench(), LoopState(loss_scale=2.0**14)
+    bench.run(last=2, state=state)
+    assert (state.loss_scale, state.clean_steps) == (2.0**14, 2)
+    bench.run(last=2, state=state)
+    assert (state.loss_scale, state.clean_steps) == (2.0**15, 1)
+    plain = LoopState()
+    Bench().run(last=4, state=plain)
+    assert (plain.loss_scale, plain.clean_steps) == (1.0, 0)
+
+
+def test_rare_overflows_never_end_a_run(monkeypatch):
+    """More of them than halvings would take from the first scale to 1."""
+    monkeypatch.setattr(loop, "GROWTH_STEPS", 2)
+    bench, state = Bench(), LoopState(loss_scale=2.0**14)
+    backwards = 0
+
+    def overflow(gradient: Tensor) -> Tensor:
+        nonlocal backwards
+        backwards += 1
+        return gradient * math.inf if backwards % 3 == 1 else gradient
+
+    bench.model[1].weight.register_hook(overflow)
+    assert bench.run(last=40, state=state) == "completed"
+    assert len(state.notes) == 20
+    assert state.loss_scale >= 2.0**13
+
+
+def test_a_forward_pass_beyond_float16_is_not_blamed_on_the_learning_rate():
+    bench = Bench()
+    bench.poison_step = 1
+    with pytest.raises(NonFiniteError) as caught:
+        bench.run(state=LoopState(loss_scale=2.0**14))
+    assert "65,504" in caught.value.fix
+    assert "learning_rate" not in caught.value.fix
 
 
 def test_a_stop_between_micro_batches_drops_the_step():

@@ -4,6 +4,7 @@ import bitsandbytes
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from luthier.engine.distribution import Ranks
 from luthier.engine.masters import join, round_stochastically, split
@@ -94,11 +95,51 @@ def test_stochastic_rounding_is_right_on_average_and_repeats():
         runs.append(updater.trained["second"].detach().clone())
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
-    generator = torch.Generator().manual_seed(0)
     value = torch.full((2**16,), 1.0 + 2**-9)  # a quarter of the way to the next bfloat16
-    rounded = round_stochastically(value, generator).float()
+    rounded = round_stochastically(value, 7).float()
     assert set(rounded.tolist()) == {1.0, 1.0 + 2**-7}
     assert float(rounded.mean() - 1) == pytest.approx(2**-9, rel=0.03)  # five standard errors
+
+
+def test_stochastic_rounding_draws_from_no_generator():
+    """Whose numbers would have to be copied to a GPU, four bytes a weight and step."""
+    updater = Updater(weights(torch.bfloat16), master_weights=False)
+    updater.allocate()
+    for weight in updater.trained.values():
+        weight.sum().backward()
+    updater.prepare(Ranks())
+    with _Ops() as ops:
+        updater.apply(1e-3)
+    assert not {name for name in ops.names if "random" in name or "rand" in name}
+    first = round_stochastically(torch.linspace(1, 2, 1001), 3)
+    assert torch.equal(first, round_stochastically(torch.linspace(1, 2, 1001), 3))
+    assert not torch.equal(first, round_stochastically(torch.linspace(1, 2, 1001), 4))
+
+
+class _Ops(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_pages_are_waited_for_once_a_step(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    updater = Updater(weights(torch.float32), optim="adamw_8bit_paged")
+    run(updater, steps=1)
+    assert waited == []  # nothing is paged on a CPU
+    updater.quantised._unfinished = torch.device("cuda", 0)
+    run(updater, steps=1)
+    assert len(waited) <= 1
+    updater.quantised._unfinished = torch.device("cuda", 0)
+    updater.quantised.finish()
+    updater.quantised.finish()
+    assert waited[-1:] == [torch.device("cuda", 0)]
+    assert len(waited) == 1
 
 
 @pytest.mark.parametrize("optim", ["adamw_8bit", "adamw_32bit_paged", "adamw_8bit_paged"])

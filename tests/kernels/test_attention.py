@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from luthier.data.packing.pack import PackedBatch, pack
 from luthier.data.types import Sequence
@@ -15,8 +16,10 @@ from luthier.kernels.attention import ATTENTION, TreeLayout, attend, choose, reg
 from luthier.kernels.attention import layout as layout_module
 from luthier.kernels.attention.dense import dense_attention, dense_mask
 from luthier.kernels.attention.interface import no_mask, tree_attention_forward
+from luthier.kernels.attention.levels import level_attention
 from luthier.kernels.attention.node_loop import node_loop_attention
 from luthier.kernels.attention.tree import Ask, tree_attention
+from luthier.kernels.planned import planning_for_cuda
 
 
 def sequence(ids: list[int]) -> Sequence:
@@ -89,7 +92,7 @@ def plain_tree(q: Tensor, k: Tensor, v: Tensor, tree: TreeLayout, **options: Any
 @pytest.mark.parametrize("rows", TREES.values(), ids=TREES)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("window", [None, 1, 6, 30])
-@pytest.mark.parametrize("form", [attend, node_loop_attention, plain_tree])
+@pytest.mark.parametrize("form", [attend, node_loop_attention, level_attention, plain_tree])
 def test_every_form_equals_the_dense_twin(
     rows: list[list[int]], groups: int, window: int | None, form: Any
 ) -> None:
@@ -290,8 +293,8 @@ def test_is_registered_under_one_name() -> None:
         ({"device": "cpu", "softcap": 50.0}, "chunks"),
         ({"device": "cpu", "value_width": 32}, "chunks"),
         ({"device": "meta"}, "node loop"),
-        ({"device": "cuda", "capability": (9, 0)}, "varlen"),
-        ({"device": "cuda", "capability": (9, 0), "windowed": True}, "varlen"),
+        ({"device": "cuda", "capability": (9, 0)}, "levels"),
+        ({"device": "cuda", "capability": (9, 0), "windowed": True}, "levels"),
         ({"device": "cuda", "capability": (9, 0), "softcap": 50.0}, "chunks"),
         ({"device": "cuda", "capability": (9, 0), "dtype": torch.float32}, "node loop"),
         ({"device": "cuda", "capability": (9, 0), "head_width": 512}, "node loop"),
@@ -343,3 +346,77 @@ def test_cuda_equals_the_dense_twin(
     )
     bound = {torch.float32: 5e-3, torch.bfloat16: 3e-2, torch.float16: 5e-3}[dtype]  # TF32 allowed
     assert worst([x.cpu() for x in found], wanted) < bound
+
+
+@pytest.mark.parametrize("width", [64, 96, 128, 256])
+@pytest.mark.parametrize("window", [None, 7])
+def test_levels_equal_the_dense_twin_with_many_queries_a_key(
+    width: int, window: int | None
+) -> None:
+    """Three levels, eight query heads a key head, a window shorter than the shared nodes."""
+    tree = TreeLayout.from_batch(packed(TREES["deep"]))
+    assert len(tree.levels()) == 2
+    parts = tensors(tree.num_tokens, heads=16, groups=2, width=width)
+    options = {"tree": tree, "scale": width**-0.5, "window": window}
+    wanted = with_gradients(with_tree(dense_attention), torch.float64, *parts, **options)
+    found = with_gradients(with_tree(level_attention), torch.float64, *parts, **options)
+    assert worst(found, wanted) < 1e-12
+
+
+@pytest.mark.parametrize("form", [level_attention, node_loop_attention])
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_many_share_adds_up_its_gradient_in_float32(
+    form: Any, window: int | None, dtype: torch.dtype
+) -> None:
+    """One rounding a child would be an error that grows with their number."""
+    tree = TreeLayout.from_batch(packed(forked(30, *[8] * 64)))
+    parts = [part.to(dtype).double() for part in tensors(tree.num_tokens)]
+    options = {"tree": tree, "scale": 0.3, "window": window}
+    wanted = with_gradients(with_tree(dense_attention), torch.float64, *parts, **options)
+    found = with_gradients(with_tree(form), dtype, *parts, **options)
+    again = with_gradients(with_tree(form), dtype, *parts, **options)
+    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
+    for mine, exact in zip(found[2:], wanted[2:], strict=True):
+        shared = slice(0, 30)
+        error = (mine[:, :, shared].double() - exact[:, :, shared]).norm()
+        assert error < 0.8 * torch.finfo(dtype).eps * exact[:, :, shared].norm()
+
+
+class _Made(TorchDispatchMode):
+    """Names of the operators, and the rows of the largest tensor of keys that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_on_cuda_a_level_is_one_call_and_no_key_is_copied() -> None:
+    tree = TreeLayout.from_batch(packed(TREES["deep"]))
+    with planning_for_cuda((9, 0)), FakeTensorMode(allow_non_fake_inputs=True), _Made() as made:
+        q, k, v = (
+            torch.empty(1, heads, tree.num_tokens, 64, dtype=torch.bfloat16, requires_grad=True)
+            for heads in (8, 2, 2)
+        )
+        out = attend(q, k, v, tree, scale=0.3)
+        out.sum().backward()
+    assert out.shape == (1, tree.num_tokens, 8, 64)
+    assert k.grad is not None
+    assert k.grad.shape == k.shape
+    calls = 1 + len(tree.levels())
+    assert made.names.count("aten::_flash_attention_forward") == calls
+    assert made.names.count("aten::_flash_attention_backward") == calls
+    assert "aten::index_select" not in made.names
+
+
+def test_a_window_copies_only_the_keys_within_it() -> None:
+    tree = TreeLayout.from_batch(packed(forked(300, *[10] * 20)))
+    assert len(tree.within(17).keys) == tree.num_tokens + 20 * 16
+    out = tree.within(17)
+    assert int(out.call.cu_k[-1]) == len(out.keys)

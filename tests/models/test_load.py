@@ -8,8 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.tiny import FAMILIES, tiny_model_folder
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
+import luthier
 from luthier.errors import (
     ArchitectureError,
     CapacityError,
@@ -20,10 +23,11 @@ from luthier.errors import (
     TokenizerError,
     UnsafeWeightsError,
 )
-from luthier.models.build import generation_mode
-from luthier.models.load import load_base
+from luthier.kernels.finite import is_finite
+from luthier.models.build import generation_mode, make_config
+from luthier.models.load import Target, load_base, random_on
 from luthier.models.quantise import Quantisation, QuantisedLinear
-from luthier.sources.check import check_tokenizer_fits
+from luthier.sources.check import check_tokenizer_fits, read_config
 from luthier.sources.weights import read_header
 
 IDS = torch.arange(3, 27)[None]
@@ -118,6 +122,67 @@ def test_random_weights_depend_on_the_seed_alone(tmp_path):
     )
     assert all(torch.equal(value, again[name]) for name, value in first.items())
     assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
+
+
+@pytest.mark.parametrize("quantisation", [None, Quantisation(), Quantisation(8, "int8")])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_random_weights_are_made_on_the_device_by_the_models_own_rules(
+    tmp_path, family, quantisation
+):
+    folder = tiny_model_folder(tmp_path, family)
+    config = make_config(read_config(folder), [])
+    target = Target(torch.bfloat16, quantisation, torch.device("cpu"))
+    model, again = (random_on(config, seed, target) for seed in (3, 3))
+    assert not any(value.is_meta for value in [*model.parameters(), *model.buffers()])
+    state, second = model.state_dict(), again.state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in state.items())
+    plain = load_base(folder, dtype=torch.bfloat16, from_scratch_seed=3).state_dict()
+    for name, value in plain.items():
+        if name in state and value.is_floating_point():
+            assert state[name].dtype == torch.bfloat16
+            spread = float(value.float().std()) if value.numel() > 1 else 0.0
+            assert float(state[name].float().std()) == pytest.approx(spread, rel=0.2, abs=1e-6)
+    quantised = [m for m in model.modules() if isinstance(m, QuantisedLinear)]
+    assert bool(quantised) == (quantisation is not None)
+    assert torch.isfinite(logits(model.eval())).all()
+
+
+class _Largest(TorchDispatchMode):
+    """The largest tensor that an operator makes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        given = {a.data_ptr() for a in args if isinstance(a, torch.Tensor)}
+        for made in tree_leaves(out):
+            if isinstance(made, torch.Tensor) and made.data_ptr() not in given:
+                self.bytes = max(self.bytes, made.nbytes)
+        return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_finite_check_makes_no_tensor_of_the_size_it_checks(dtype):
+    value = torch.randn(300, 70).to(dtype)
+    with _Largest() as largest:
+        assert is_finite(value)
+    assert largest.bytes <= 8
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        broken = value.clone()
+        broken[123, 45] = bad
+        assert not is_finite(broken)
+    assert is_finite(torch.empty(0, dtype=dtype))
+    assert is_finite(torch.arange(3))
+
+
+def test_no_other_finite_check_of_whole_tensors_is_left():
+    source = Path(luthier.__file__).parent
+    found = [
+        path.name
+        for path in source.rglob("*.py")
+        if "torch.isfinite(" in path.read_text("utf-8") and path.name != "finite.py"
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

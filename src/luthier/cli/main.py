@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from luthier.errors import LuthierError
+from luthier.surroundings import set_surroundings
 
 COMMANDS = (
     "demo", "advise", "plan", "train", "chat", "compare", "eval", "export", "data", "gallery", "runs",
@@ -90,6 +91,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run one command and exit with its status."""
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
+    set_surroundings()
     try:
         if words is None:
             _import_nothing_from_here()

@@ -25,6 +25,7 @@ from luthier.durable import (
 )
 from luthier.engine.environment import environment
 from luthier.errors import CheckpointError, NonFiniteError, ResumeError, RunError
+from luthier.kernels.finite import is_finite
 
 KIND = "checkpoint"
 STATE = "state.json"
@@ -283,7 +284,7 @@ def _refuse_non_finite(step: int, tensors: Groups) -> None:
         f"{stem}/{name}"
         for stem, group in tensors.items()
         for name, tensor in group.items()
-        if tensor.is_floating_point() and tensor.numel() and not is_finite(tensor)
+        if not is_finite(tensor)
     ]
     if bad:
         shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
@@ -292,13 +293,6 @@ def _refuse_non_finite(step: int, tensors: Groups) -> None:
             why="a checkpoint that is not a number is never published; the one before it is intact",
             fix="lower --learning_rate, and look at the rows of this step: luthier runs show RUN",
         )
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite."""
-    # Smallest and largest carry any NaN or infinity; unlike isfinite, they need no mask in memory.
-    low, high = torch.aminmax(tensor.detach())
-    return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def _rotate(

@@ -3,8 +3,8 @@
 A step's loss is a sum over its samples, divided once by the step's units (weight of learned tokens,
 or pairs) counted by the plan before any forward pass.  How the samples are cut into micro-batches
 or spread over ranks therefore cannot change the update.  When memory runs out the gradients are
-dropped and the same step is repeated with a finer cut; a loss scale that overflows is halved and
-the step repeated; a number that is not finite stops the run before it reaches a weight.
+dropped and the same step is repeated with a finer cut; a loss scale that overflows is halved
+(and grows again later) and the step repeated; a number that is not finite stops the run before it reaches a weight.
 """
 
 import math
@@ -20,6 +20,9 @@ from luthier.engine.memory import is_out_of_memory, release_memory
 from luthier.engine.optim import Updater
 from luthier.errors import NonFiniteError
 from luthier.objectives.terms import Terms
+
+GROWTH_STEPS = 2000
+"""Steps without overflow after which the loss scale doubles, as torch's GradScaler has it."""
 
 Batch = TypeVar("Batch")
 BatchIn = TypeVar("BatchIn", contravariant=True)
@@ -58,10 +61,33 @@ class StepReport:
 
 @dataclass(slots=True)
 class LoopState:
-    """What the loop itself carries from step to step; saved in checkpoints."""
+    """What the loop itself carries from step to step; saved in checkpoints.
+
+    Args:
+        loss_scale: Factor on the loss of a float16 run; 1 where nothing is scaled.
+        clean_steps: Steps since it last changed.
+    """
 
     loss_scale: float = 1.0
+    clean_steps: int = 0
     notes: list[str] = field(default_factory=list)
+    scales: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scales = self.loss_scale != 1.0
+
+    def overflowed(self, step: int) -> None:
+        """Halve the scale."""
+        self.loss_scale, self.clean_steps = self.loss_scale / 2, 0
+        self.notes.append(f"step {step}: float16 gradient overflow, loss scale {self.loss_scale:g}")
+
+    def was_clean(self) -> None:
+        """Count a step without overflow; after `GROWTH_STEPS` of them the scale doubles."""
+        if not self.scales:
+            return
+        self.clean_steps += 1
+        if self.clean_steps == GROWTH_STEPS:
+            self.loss_scale, self.clean_steps = self.loss_scale * 2, 0
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the step is dropped, the state is that of the step before
@@ -168,10 +194,7 @@ def _one_step(
     means = {name: total / step.units for name, total in totals.items()}
     loss = means.pop("loss")
     if math.isfinite(loss) and not math.isfinite(grad_norm) and state.loss_scale > 1:
-        state.loss_scale /= 2
-        state.notes.append(
-            f"step {step.number}: float16 gradient overflow, loss scale {state.loss_scale:g}"
-        )
+        state.overflowed(step.number)
         updater.clear()
         return None
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -179,9 +202,10 @@ def _one_step(
         raise NonFiniteError(
             f"step {step.number}: loss {loss}, gradient norm {grad_norm}",
             why="an update that is not a number destroys the weights; this one was not applied",
-            fix=f"look at the rows of this step: {step.rows}; or lower learning_rate",
+            fix=_way_out(step, loss, state),
         )
     updater.apply(rate)
+    state.was_clean()
     tokens = int(ranks.sum([step.tokens])[0])
 
     def report(seconds: float) -> StepReport:
@@ -198,6 +222,14 @@ def _one_step(
         )
 
     return report
+
+
+def _way_out(step: Step[Batch], loss: float, state: LoopState) -> str:
+    rows = f"look at the rows of this step: {step.rows}"
+    if state.scales and not math.isfinite(loss):
+        # A rate of learning cannot be the cause of a forward pass that leaves the range.
+        return f"--torch_dtype bfloat16 or float32: float16 ends at 65,504; or {rows}"
+    return f"{rows}; or lower learning_rate"
 
 
 def _accumulate(

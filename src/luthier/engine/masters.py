@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from luthier.kernels.splitmix import GOLDEN, scramble, signed
+
 PART = 2**22  # elements opened at once, so that a large embedding needs 16 MiB and not gigabytes
 
 
@@ -28,10 +30,17 @@ def split(master: Tensor) -> tuple[Tensor, Tensor]:
     return upper.to(torch.int16).view(torch.bfloat16), remainder
 
 
-def round_stochastically(master: Tensor, generator: torch.Generator) -> Tensor:
-    """float32 to bfloat16, up or down with the probability that makes the mean exact."""
-    noise = torch.randint(0, 2**16, master.shape, dtype=torch.int32, generator=generator)
-    bits = master.view(torch.int32) + noise.to(master.device)
+def round_stochastically(master_N: Tensor, key: int) -> Tensor:
+    """float32 to bfloat16, up or down with the probability that makes the mean exact.
+
+    Args:
+        master_N: Flat.
+        key: The noise is a function of it and of the place of a value, the same on every device.
+    """
+    words = -(-len(master_N) // 4)  # one 64-bit number serves four values
+    place = torch.arange(1, words + 1, dtype=torch.int64, device=master_N.device)
+    lanes = scramble(place.mul_(GOLDEN).add_(signed(key))).view(torch.int16)[: len(master_N)]
+    bits = master_N.view(torch.int32) + (lanes.to(torch.int32) & 0xFFFF)
     return (bits >> 16).to(torch.int16).view(torch.bfloat16)
 
 
@@ -88,10 +97,11 @@ class Masters:
         elif self.exact or weight.dtype != torch.bfloat16:
             weight.copy_(master)
         else:
-            place = f"{self.seed} {step} {self._order[name]} {part.start}".encode()
-            digest = hashlib.blake2b(place, digest_size=7).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest))
-            weight.copy_(round_stochastically(master, generator))
+            for start in range(0, len(master), PART):
+                place = f"{self.seed} {step} {self._order[name]} {part.start + start}".encode()
+                key = int.from_bytes(hashlib.blake2b(place, digest_size=8).digest())
+                piece = slice(start, start + PART)
+                weight[piece] = round_stochastically(master[piece], key)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold beside the weights themselves."""

@@ -8,18 +8,26 @@ import torch
 
 Done = TypeVar("Done")
 
-_CPU_MESSAGES = ("not enough memory", "can't allocate memory", "cannot allocate memory")
+_MESSAGES = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",  # the driver's own word, also inside NCCL's
+    "status_alloc_failed",  # cuBLAS, cuSOLVER and cuDNN
+    "cublas_status_not_initialized",  # a handle is made at a thread's first product, and takes memory
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that a device or the host had no memory left.
 
-    torch raises `OutOfMemoryError` on CUDA and a plain RuntimeError from its CPU allocator.
+    torch raises `OutOfMemoryError` from its CUDA allocator alone.  What libraries and the driver
+    take beside it, and its CPU allocator, end in other RuntimeErrors, known by their text.
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(part in text for part in _CPU_MESSAGES)
+    return isinstance(error, RuntimeError) and any(part in text for part in _MESSAGES)
 
 
 def with_room(work: Callable[[], Done]) -> Done:

@@ -147,6 +147,8 @@ class Updater:
                 with_room(partial(self.masters.store, name, master, self.step))
             elif name not in wide:
                 self._update_master(name, gradient, learning_rate, decay)
+        if self.quantised is not None:
+            self.quantised.finish()
         self.clear()
 
     def _update_master(self, name: str, gradient: Tensor, rate: float, decay: float) -> None:

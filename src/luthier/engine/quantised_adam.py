@@ -26,6 +26,7 @@ class QuantisedAdam:
         self.betas, self.eps = betas, eps
         self._optimisers: dict[str, Any] = {}
         self._stand_in: dict[str, nn.Parameter] = {}
+        self._unfinished: torch.device | None = None
 
     def allocate(self, name: str, weight: Tensor) -> None:
         """Moments of one weight, zeros."""
@@ -50,11 +51,17 @@ class QuantisedAdam:
         stand_in.data, stand_in.grad = master, gradient
         group = optimiser.param_groups[0]
         group["lr"], group["weight_decay"] = rate, decay
+        optimiser.prefetch_state(stand_in)
         optimiser.state[stand_in]["step"] = step - 1
         optimiser.update_step(group, stand_in, 0, 0)
-        if master.is_cuda:
-            torch.cuda.synchronize(master.device)
+        self._unfinished = master.device if self.paged and master.is_cuda else None
         stand_in.data, stand_in.grad = torch.empty(0), None
+
+    def finish(self) -> None:
+        """After the last weight: wait for pages that the device may still be writing to."""
+        if self._unfinished is not None:
+            torch.cuda.synchronize(self._unfinished)
+            self._unfinished = None
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Moments, code books and block scales by name."""

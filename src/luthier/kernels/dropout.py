@@ -7,8 +7,7 @@ micro-batches, number of ranks or recomputation moves it, and every device gives
 The trap: tokens that several sequences share would share a mask, so prefixes are not shared while
 dropout is above 0; two sequences of one row (chosen and rejected) need sample numbers of their own.
 
-Source: the mixing function is SplitMix64, Steele et al. 2014,
-https://doi.org/10.1145/2660193.2660195; one 64-bit value serves four columns, 16 bits each.
+One 64-bit value (`kernels.splitmix`) serves four columns, 16 bits each.
 """
 
 import hashlib
@@ -16,10 +15,9 @@ import hashlib
 import torch
 from torch import Tensor
 
+from luthier.kernels.splitmix import GOLDEN, mix, scramble, signed
+
 LANES = 65536  # a column's random number is one of so many: the rate is a multiple of 1/65536
-_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
-_FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
-_SECOND = -7723592293110705685  # 0x94D049BB133111EB
 
 
 class TokenKeys:
@@ -40,10 +38,10 @@ class TokenKeys:
             sample_T: Number of the sequence a token belongs to, int64, the same in every cut.
             position_T: Position within that sequence.
         """
-        start = torch.tensor([_signed(seed), _signed(step)], dtype=torch.int64)
-        start = _mix(_mix(start[:1]) + start[1:]).to(sample_T.device)
-        key_T = _mix(start + sample_T.to(torch.int64).reshape(-1))
-        self._key_T = _mix(key_T + position_T.to(torch.int64).reshape(-1))
+        start = torch.tensor([signed(seed), signed(step)], dtype=torch.int64)
+        start = mix(mix(start[:1]) + start[1:]).to(sample_T.device)
+        key_T = mix(start + sample_T.to(torch.int64).reshape(-1))
+        self._key_T = mix(key_T + position_T.to(torch.int64).reshape(-1))
 
     def clear(self) -> None:
         """Forget the tokens, so that a forward pass without its own is noticed."""
@@ -52,7 +50,7 @@ class TokenKeys:
     def of_module(self, module: int) -> Tensor:
         """The hash of each token for one module, int64."""
         assert self._key_T is not None, "a forward pass with dropout needs TokenKeys.set first"
-        return _mix(self._key_T + _signed(module))
+        return mix(self._key_T + signed(module))
 
 
 def module_number(name: str) -> int:
@@ -69,8 +67,8 @@ def kept(key_T: Tensor, columns: int, rate: float) -> Tensor:
         rate: Share that is dropped, 0 <= rate < 1, rounded to a multiple of 1/65536.
     """
     words = -(-columns // 4)
-    column_K = torch.arange(1, words + 1, dtype=torch.int64, device=key_T.device) * _GOLDEN
-    lane_TK = _scramble(key_T[:, None] + (column_K + _GOLDEN)).view(torch.int16)
+    column_K = torch.arange(1, words + 1, dtype=torch.int64, device=key_T.device) * GOLDEN
+    lane_TK = scramble(key_T[:, None] + (column_K + GOLDEN)).view(torch.int16)
     keep_TK = lane_TK >= _lanes(rate) - LANES // 2
     return keep_TK if 4 * words == columns else keep_TK[:, :columns]
 
@@ -88,21 +86,3 @@ def dropout_plain(x_TK: Tensor, key_T: Tensor, rate: float) -> Tensor:
 def _lanes(rate: float) -> int:
     assert 0 <= rate < 1, f"a dropout rate is at least 0 and below 1, not {rate}"
     return min(round(rate * LANES), LANES - 1)
-
-
-def _signed(number: int) -> int:
-    return (number + 2**63) % 2**64 - 2**63
-
-
-def _mix(x: Tensor) -> Tensor:
-    return _scramble(x + _GOLDEN)
-
-
-def _scramble(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser, in place on int64: products wrap, shifts are made logical."""
-    x ^= (x >> 30) & (2**34 - 1)
-    x *= _FIRST
-    x ^= (x >> 27) & (2**37 - 1)
-    x *= _SECOND
-    x ^= (x >> 31) & (2**33 - 1)
-    return x

@@ -152,6 +152,13 @@ def _times_weight(grad_CV: Tensor, weight_VD: Tensor, dtype: torch.dtype) -> Ten
     return total_CD
 
 
+def _for_products(hidden_SD: Tensor, weight_VD: Tensor) -> Tensor:
+    """The weight for all chunks of a call: on CUDA cast at once, since there launches cost more."""
+    if device_kind(hidden_SD.device) != "cuda":
+        return weight_VD
+    return weight_VD.to(hidden_SD.dtype)
+
+
 def _blocks(weight_VD: Tensor, *, cast: bool) -> list[tuple[int, int]]:
     """Spans of the vocabulary: everything at once, unless a cast copy of it would be large."""
     total, width = weight_VD.shape
@@ -173,6 +180,7 @@ class _HeadLogprob(torch.autograd.Function):
         trained = for_weight or for_bias
         wide, total = _wide(hidden_SD.dtype), len(hidden_SD)
         buffer_CV = head.buffer(hidden_SD, weight_VD)
+        cast_VD = _for_products(hidden_SD, weight_VD)
         logp_S = hidden_SD.new_empty(total, dtype=wide)
         norm_S = hidden_SD.new_empty(total, dtype=wide)  # log of the sum of the exponentials
         top1_S = torch.empty(total, dtype=torch.bool, device=hidden_SD.device)
@@ -182,7 +190,7 @@ class _HeadLogprob(torch.autograd.Function):
         size_S = logp_S.new_ones(total) if unit and hidden_SD.dtype == torch.float16 else None
         for start in range(0, total, head.rows):
             rows = slice(start, min(start + head.rows, total))
-            logit_CV = head.logits(hidden_SD[rows], weight_VD, bias_V, buffer_CV)
+            logit_CV = head.logits(hidden_SD[rows], cast_VD, bias_V, buffer_CV)
             slope_CV = head.slope(logit_CV) if unit else 0.0
             target_C1 = target_S[rows, None]
             chosen_C1 = logit_CV.gather(1, target_C1)
@@ -199,9 +207,7 @@ class _HeadLogprob(torch.autograd.Function):
             if unit_SD is None:
                 continue
             power_CV.scatter_(1, target_C1, -others_C1)
-            unit_CD = _unit_gradient(
-                power_CV, log_sum_C1.exp(), slope_CV, weight_VD, hidden_SD.dtype
-            )
+            unit_CD = _unit_gradient(power_CV, log_sum_C1.exp(), slope_CV, cast_VD, hidden_SD.dtype)
             if size_S is not None:
                 size_S[rows] = unit_CD.abs().amax(1).clamp_(min=1e-30)
                 unit_CD /= size_S[rows, None]
@@ -223,9 +229,8 @@ class _HeadLogprob(torch.autograd.Function):
         if unit_SD is None:
             return None, None, None, None, None
         factor_S = grad_S if size_S is None else grad_S * size_S
-        if unit_SD.dtype == torch.float16:  # the factor alone may not fit: multiply in float32
-            return (factor_S[:, None] * unit_SD.float()).half(), None, None, None, None
-        return factor_S[:, None].to(unit_SD.dtype) * unit_SD, None, None, None, None
+        # In float32: all rows share a factor, and its rounding would be an error of the whole.
+        return (unit_SD * factor_S[:, None]).to(unit_SD.dtype), None, None, None, None
 
 
 def _unit_gradient(
@@ -257,13 +262,14 @@ def _backward_trained(ctx: Any, grad_S: Tensor) -> tuple[Tensor | None, ...]:
     head: _Head = ctx.head
     dtype = matmul_dtype(hidden_SD.dtype, hidden_SD.device)
     buffer_CV = head.buffer(hidden_SD, weight_VD)
+    cast_VD = _for_products(hidden_SD, weight_VD)
     grad_SD = torch.empty_like(hidden_SD) if for_hidden else None
     # Summed in float32 over the chunks; autograd casts once, to the dtype of the weight.
     grad_VD = torch.zeros_like(weight_VD, dtype=norm_S.dtype) if for_weight else None
     grad_V = torch.zeros_like(bias_V, dtype=norm_S.dtype) if for_bias else None
     for start in range(0, len(hidden_SD), head.rows):
         rows = slice(start, min(start + head.rows, len(hidden_SD)))
-        logit_CV = head.logits(hidden_SD[rows], weight_VD, bias_V, buffer_CV)
+        logit_CV = head.logits(hidden_SD[rows], cast_VD, bias_V, buffer_CV)
         slope_CV = head.slope(logit_CV)
         grad_CV = logit_CV.sub_(norm_S[rows, None]).exp_()
         chosen_C1 = logp_S[rows, None].expm1()  # softmax - 1 at the target, with every digit
@@ -273,7 +279,7 @@ def _backward_trained(ctx: Any, grad_S: Tensor) -> tuple[Tensor | None, ...]:
         if grad_V is not None:
             grad_V += grad_CV.sum(0)
         if grad_SD is not None:
-            grad_SD[rows] = _times_weight(grad_CV, weight_VD, hidden_SD.dtype)
+            grad_SD[rows] = _times_weight(grad_CV, cast_VD, hidden_SD.dtype)
         if grad_VD is not None:
             if dtype in _LOW:
                 grad_VD += wide_mm(grad_CV.to(dtype).t(), hidden_SD[rows].to(dtype))

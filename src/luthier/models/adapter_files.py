@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import AdapterError, NonFiniteError
+from luthier.kernels.finite import is_finite
 from luthier.models.adapters import PREFIX, Adapters, LoraShared
 from luthier.models.quantise import QuantisedLinear
 from luthier.models.targets import linear_layers
@@ -47,7 +48,7 @@ def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:
             fix="save the model, or load base and adapter again",
         )
     state = {name: value.float().cpu().contiguous() for name, value in adapters.state().items()}
-    if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+    if bad := [name for name, value in state.items() if not is_finite(value)]:
         raise NonFiniteError(
             f"{len(bad)} weights of the adapter are not numbers, first {bad[0]}",
             why="such an adapter is of no use; it was not saved",
@@ -131,7 +132,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None 
     for name in modules:
         adapters.put_module(name)
     state = load_file(path)
-    if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+    if bad := [name for name, value in state.items() if not is_finite(value)]:
         raise refused(folder, f"{len(bad)} tensors hold NaN or infinity, first {bad[0]}")
     adapters.load_state(state)
     return adapters

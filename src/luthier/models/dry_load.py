@@ -36,10 +36,6 @@ class Disk(Protocol):
         """So many bytes of a mapped file stay, beside those that are the model's weights."""
         ...
 
-    def scratch(self, size: int) -> None:
-        """So many bytes are taken and given back at once."""
-        ...
-
 
 def dry_load(
     fields: Mapping[str, Any],
@@ -74,7 +70,7 @@ def dry_load(
             # which therefore stays whole.
             disk.keep_file(sum(w.nbytes for w in model.parameters() if w.dim() == 3))
     if quantisation is not None:
-        load.quantise_rest(model, quantisation, dtype)
+        load.quantise_rest(model, quantisation, dtype, torch.device("cpu"))
     config.dtype = dtype
     model.requires_grad_(False)
     return model.eval()
@@ -91,8 +87,7 @@ def _fill(
     owners = {name for name, _ in load.quantisable(model)} if target.quantisation else set()
 
     def check(value: Tensor, name: str) -> None:
-        if value.is_floating_point():  # absolute values and three masks, as torch.isfinite has them
-            disk.scratch(value.numel() * (value.element_size() + 3))
+        """Nothing: smallest and largest value take no room."""
 
     kinds = {n: stored if v.is_floating_point() else v.dtype for n, v in wanted.items()}
     with disk.file(sum(kinds[name].itemsize * value.numel() for name, value in wanted.items())):

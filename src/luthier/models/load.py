@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from luthier.errors import CapacityError, DamagedWeightsError, QuantisationError
 from luthier.kernels.attention import ATTENTION
+from luthier.kernels.finite import is_finite
 from luthier.models.build import build, generation_config, make_config
 from luthier.models.quantise import Quantisation, QuantisedLinear
 from luthier.sources.check import ignored_code, read_config
@@ -63,7 +64,11 @@ def load_base(
         report.append(notice)
     config = make_config(fields, report)
     if from_scratch_seed is not None:
-        model = _from_scratch(config, from_scratch_seed, dtype)
+        to = torch.device(device)
+        if to.type == "cpu":
+            model = _from_scratch(config, from_scratch_seed, dtype)
+        else:
+            model = random_on(config, from_scratch_seed, Target(dtype, quantisation, to))
     else:
         model = _from_files(
             folder, config, Target(dtype, quantisation, torch.device(device)), report
@@ -71,7 +76,7 @@ def load_base(
         if (generation := generation_config(folder)) is not None:
             model.generation_config = generation
     if quantisation is not None:
-        quantise_rest(model, quantisation, dtype)
+        quantise_rest(model, quantisation, dtype, torch.device(device))
         _report_experts(model, report)
     config.dtype = dtype
     model.requires_grad_(False)
@@ -102,6 +107,39 @@ def _from_scratch(config: PretrainedConfig, seed: int, dtype: torch.dtype) -> Pr
         model = build(config, storage=True)
     for weight in model.parameters():
         weight.data = weight.data.to(dtype)
+    return model
+
+
+@torch.no_grad()
+def random_on(config: PretrainedConfig, seed: int, target: Target) -> PreTrainedModel:
+    """Random weights by the model's own rules, made where they will be used, module by module.
+
+    Never more than one module is there in float32, nor more than one block unquantised.  Other numbers than on the CPU: the generator is
+    the device's.
+    """
+    model = build(config, storage=False)
+    owners = {name for name, _ in quantisable(model)} if target.quantisation else set()
+    devices = [target.device] if target.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        waiting: list[str] = []
+        for name, module in reversed(list(model.named_modules())):  # a block may set its layers'
+            own = dict(module.named_parameters(recurse=False))
+            for leaf, value in own.items():
+                if value.is_meta:
+                    _put(module, leaf, torch.empty(value.shape, device=target.device))
+            model._init_weights(module)
+            for leaf in own:
+                weight = getattr(module, leaf)
+                weight.data = weight.data.to(target.dtype)
+            waiting += [name] if name in owners else []
+            if name.rpartition(".")[2].isdigit() or not name:
+                for layer in waiting:
+                    made: Tensor = model.get_submodule(layer).weight.detach()
+                    assert target.quantisation is not None, "nothing waits without"
+                    _replace(model, layer, made, target.quantisation, target.dtype)
+                waiting.clear()
+    model.tie_weights()
     return model
 
 
@@ -225,7 +263,7 @@ def _put(module: nn.Module, leaf: str, value: Tensor) -> None:
 
 
 def _check_finite(value: Tensor, name: str) -> None:
-    if value.is_floating_point() and not torch.isfinite(value).all():
+    if not is_finite(value):
         kind = _DTYPE_NAMES.get(value.dtype, str(value.dtype))
         raise DamagedWeightsError(
             f"tensor {name} holds NaN or infinity in {kind}",
@@ -263,11 +301,16 @@ def _replace(
     model.set_submodule(name, layer)
 
 
-def quantise_rest(model: PreTrainedModel, quantisation: Quantisation, dtype: torch.dtype) -> None:
-    """Quantise what was not quantised while it was read: random weights, and what transformers loaded."""
+def quantise_rest(
+    model: PreTrainedModel, quantisation: Quantisation, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Quantise what was not quantised while it was read: random weights, and what transformers loaded.
+
+    On the device, one weight at a time: the 16-bit model is never there, and no CPU works for minutes.
+    """
     for name, module in list(quantisable(model)):
         weight: Tensor = module.weight.detach()  # type: ignore[operator]
-        _replace(model, name, weight, quantisation, dtype)
+        _replace(model, name, weight.to(device), quantisation, dtype)
 
 
 def _report_experts(model: PreTrainedModel, report: list[str]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from luthier.errors import QuantisationError
 from luthier.kernels.bnb import bitsandbytes
+from luthier.kernels.finite import is_finite
 from luthier.kernels.frozen_linear import frozen_linear
 
 BLOCK = 64  # values that share a scale
@@ -87,7 +88,7 @@ class QuantisedLinear(nn.Module):
         pack = _pack_int8 if quantisation.bits == 8 else _pack_4bit
         packed = pack(weight_OI, quantisation)
         for key, value in packed.items():
-            if not (value.dtype == torch.uint8 or torch.isfinite(value.float()).all()):
+            if not is_finite(value):
                 raise QuantisationError(
                     f"{name} cannot be held in {quantisation.bits} bits",
                     why="it has values that are not finite in float16",

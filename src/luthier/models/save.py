@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from luthier.errors import DamagedWeightsError, ModelError, NonFiniteError
+from luthier.kernels.finite import is_finite
 from luthier.models.adapters import LoraLayer, TrainedModule, plain_layer
 from luthier.models.quantise import QuantisedLinear
 from luthier.sources.weights import find_weights
@@ -61,7 +62,7 @@ def save_model(
         if isinstance(layer, QuantisedLinear):
             model.set_submodule(name, plain_layer(layer))
     state = published_state(model)
-    if bad := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+    if bad := [name for name, value in state.items() if not is_finite(value)]:
         raise NonFiniteError(
             f"{len(bad)} weights of the model are not numbers, first {bad[0]}",
             why="such a model is of no use; it was not saved",

@@ -37,6 +37,7 @@ class Work(NamedTuple):
         longest: Tokens of its longest path.
         path_tokens: Keys that its nodes see together; T where nothing is shared.
         micro_batches: Of the largest step: from the second on gradients are already there.
+        nodes: Of its prefix tree.
     """
 
     tokens: int
@@ -44,6 +45,7 @@ class Work(NamedTuple):
     longest: int
     path_tokens: int
     micro_batches: int = 1
+    nodes: int = 1
 
 
 class Moment(NamedTuple):
@@ -102,24 +104,21 @@ def moments(
     yield at("optimiser step", update_workspace(shape, how, device), gradients=grads)
     yield at("evaluation", 0, activations=common, head=ops.head(graph=False))
     yield at("evaluation", ops.no_grad(), activations=common)
-    yield Moment("saving", {**held, "workspace": _saving(shape, how)})
+    yield Moment("saving", held)
 
 
 def _loading(shape: Shape, how: How, device: Device) -> int:
     """Beside the model itself: the tensor that is being read, checked and quantised."""
     largest = max([m.size for m in shape.linears] + [shape.vocabulary * shape.hidden])
-    if how.from_scratch and device.kind == "cpu":
+    if how.from_scratch:
+        if device.cuda:
+            return 4 * largest
         return (4 - how.element) * shape.num_params + how.element * largest
     if how.bits:
         largest = max((m.size for m in shape.linears), default=0)
         copy = largest * how.element if device.cuda else 0
         return copy + largest * (3 if how.bits == 8 else 1)
-    return largest * (how.element + 2)
-
-
-def _saving(shape: Shape, how: How) -> int:
-    """The finite check of the largest tensor of a full model."""
-    return shape.vocabulary * shape.hidden * (how.element + 2) if how.full else 0
+    return 0
 
 
 class _Ops:
@@ -172,9 +171,7 @@ class _Ops:
         s, tokens, e = self.shape, self.work.tokens, self.e
         rows = (2 * s.q * e + 4 * s.heads) * tokens  # query, output, log-sum-exp
         keys = 2 * s.kv * e * tokens
-        if self.kernel == "varlen":
-            keys = 2 * s.kv * e * self.work.path_tokens
-        elif self.kernel == "node loop":
+        if self.kernel == "node loop":
             keys = (2 * self.work.path_tokens + 2 * tokens) * s.q * e
         if s.joined:  # the values are a view of one matrix with all three
             keys += (s.q + s.kv) * e * tokens
@@ -200,7 +197,7 @@ class _Ops:
         capability = self.device.capability or (8, 0)
         modern = capability >= (8, 0) and self.e == 2
         wide = self.shape.head_dim > 256 or self.shape.head_dim % 8
-        return "varlen" if modern and not wide else "node loop"
+        return "levels" if modern and not wide else "node loop"
 
     def final_norm(self) -> int:
         """What the last norm keeps."""
@@ -229,6 +226,8 @@ class _Ops:
         """The buffer of one chunk and what is made beside it."""
         chunk = self.head_rows() * self.shape.vocabulary * 4
         beside = chunk if self.shape.capped_head else 0
+        if self.device.cuda and self.trains_head and not self.how.full and self.e == 2:
+            beside += self.e * self.shape.vocabulary * self.shape.hidden  # cast for the products
         if self.e == 2 and self.w == 2:
             beside += chunk  # the product in float32, before it is written into the buffer
         elif self.e != self.w:
@@ -279,7 +278,23 @@ class _Ops:
         weights = matrix * 4 if self.how.full else 0
         if self.reads_product and self.how.dropout:
             down += width * (4 + 1 + 2 * w)
-        return into + max(gated + weights, down + weights)
+        return max(into + gated + weights, into + down + weights, self._attention_backward())
+
+    def _attention_backward(self) -> int:
+        """FlashAttention's backward, beside what is kept: by then that of the feed-forward is not.
+
+        Float32 sums of the queries' gradient, in blocks of 128 rows a sequence; grouped heads are
+        expanded; and where nodes share, the gradients of all calls add up in float32.
+        """
+        if self.kernel != "levels":
+            return 0
+        s, tokens, e = self.shape, self.work.tokens, self.e
+        blocks = 4 * s.heads * (-(-s.head_dim // 32) * 32 + 1) * (tokens + 128 * self.work.nodes)
+        expanded = 2 * s.q * e * tokens if s.heads != s.kv_heads else 0
+        made = (2 * s.q + 2 * s.kv) * e * tokens
+        if self.work.path_tokens > tokens:
+            made += (s.q + 2 * s.kv) * 4 * tokens
+        return blocks + expanded + made + s.hidden * e * tokens - self._mlp()
 
     def not_yet(self) -> int:
         """Gradients that a first backward has not made when it comes to the first layer."""

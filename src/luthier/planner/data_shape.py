@@ -244,4 +244,10 @@ def _front(pieces: list[_Piece]) -> list[_Piece]:
 def _work(examples: Sequence[Example], share: bool) -> Work:
     batch = pack([s for example in examples for s in example.sequences], share=share)
     longest = int(batch.positions.max()) + 1
-    return Work(len(batch.ids), len(batch.target_row), longest, int(batch.cu_k[-1]))
+    return Work(
+        len(batch.ids),
+        len(batch.target_row),
+        longest,
+        int(batch.cu_k[-1]),
+        nodes=len(batch.nodes),
+    )

@@ -39,8 +39,10 @@ class Card(NamedTuple):
 
 
 CARDS = {
+    "B300": Card((275040,), (10, 3), 2250),
     "B200": Card((183359,), (10, 0), 2250),
     "H200": Card((143771,), (9, 0), 989),
+    "H20": Card((97871,), (9, 0), 148),
     "H100": Card((81559, 95830), (9, 0), 989),
     "GH200": Card((97871,), (9, 0), 989),
     "A100": Card((40960, 81920), (8, 0), 312),
@@ -54,17 +56,30 @@ CARDS = {
     "A10": Card((23028,), (8, 6), 125),
     "RTX A6000": Card((49140,), (8, 6), 155),
     "RTX 6000 Ada": Card((49140,), (8, 9), 364),
+    "RTX 6000 Ada Generation": Card((49140,), (8, 9), 364),
+    "RTX 5000 Ada Generation": Card((32760,), (8, 9), 261),
+    "RTX 4000 Ada Generation": Card((20475,), (8, 9), 107),
+    "RTX PRO 6000 Blackwell Workstation Edition": Card((97887,), (12, 0), 504),
+    "RTX PRO 6000 Blackwell Server Edition": Card((97887,), (12, 0), 504),
+    "RTX PRO 6000 Blackwell Max-Q Workstation Edition": Card((97887,), (12, 0), 439),
+    "RTX PRO 6000 Blackwell": Card((97887,), (12, 0), 504),
     "RTX A5000": Card((24564,), (8, 6), 111),
     "RTX A4000": Card((16376,), (8, 6), 77),
     "RTX 5090": Card((32607,), (12, 0), 210),
     "RTX 5080": Card((16303,), (12, 0), 113),
+    "RTX 5070 Ti": Card((16303,), (12, 0), 88),
     "RTX 4090": Card((24564,), (8, 9), 165),
+    "RTX 4090 D": Card((24564,), (8, 9), 147),
+    "RTX 4090 Laptop GPU": Card((16376,), (8, 9), 66),
     "RTX 4080": Card((16376,), (8, 9), 97),
+    "RTX 4070 Ti SUPER": Card((16376,), (8, 9), 88),
     "RTX 4070": Card((12282,), (8, 9), 58),
     "RTX 4060": Card((8188, 16380), (8, 9), 30),
     "RTX 3090": Card((24576,), (8, 6), 71),
+    "RTX 3080 Ti": Card((12288,), (8, 6), 68),
     "RTX 3080": Card((10240, 12288), (8, 6), 60),
     "RTX 3060": Card((12288,), (8, 6), 25),
+    "Quadro RTX 8000": Card((49152,), (7, 5), 130),
     "RTX 2080 Ti": Card((11264,), (7, 5), 54),
     "T4": Card((15360,), (7, 5), 65),
     "V100": Card((16384, 32768), (7, 0), 112),
@@ -213,7 +228,9 @@ def _unknown(text: str) -> DeviceError:
 
 
 def _plain(name: str) -> str:
-    dropped = re.sub(r"nvidia|geforce|tesla|sxm\d?|pcie|nvl|hbm\d?e?|-", " ", name.lower())
+    dropped = re.sub(
+        r"nvidia|geforce|tesla|sxm\d?|pcie|nvl|hbm\d?e?|\bac\b|\bmig\b|-", " ", name.lower()
+    )
     return "".join(re.sub(r"\b\d+\s*(gb|gib)\b", " ", dropped).split())
 
 
@@ -260,16 +277,64 @@ def _nvidia() -> tuple[tuple[str, int, tuple[int, int]], ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return ()
-    query = ["--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
-    said = children.ask_program("nvidia-smi", *query, timeout_s=10) or ""
-    rows = [line.split(", ") for line in said.splitlines()]
-    found = [(name, int(memory) * MIB, _capability(cap)) for name, memory, cap in rows]
-    if visible and all(part.strip().isdigit() for part in visible.split(",")):
-        wanted = [int(part) for part in visible.split(",")]
-        found = [found[index] for index in wanted if index < len(found)]
-    return tuple(found)
+    query = "--query-gpu=name,memory.total,compute_cap,uuid"
+    found = [
+        (uuid, gpu)
+        for line in _said_by(query, "--format=csv,noheader,nounits")
+        if (row := _gpu(line)) is not None
+        for uuid, gpu in [row]
+    ]
+    if visible is None:
+        return tuple(gpu for _, gpu in found)
+    slices = _slices(_said_by("-L"), found) if "MIG-" in visible else {}
+    seen = []
+    for word in (part.strip() for part in visible.split(",")):
+        if word.isdigit() and int(word) < len(found):
+            seen.append(found[int(word)][1])
+        elif word in slices:
+            seen.append(slices[word])
+        else:  # the beginning of a name is enough for CUDA
+            seen += [gpu for uuid, gpu in found if word and uuid.startswith(word)][:1]
+    return tuple(seen)
 
 
-def _capability(text: str) -> tuple[int, int]:
-    major, _, minor = text.strip().partition(".")
-    return int(major), int(minor or 0)
+def _said_by(*arguments: str) -> list[str]:
+    """Lines that nvidia-smi prints; none where it is absent, fails or does not answer."""
+    return (children.ask_program("nvidia-smi", *arguments, timeout_s=10) or "").splitlines()
+
+
+_Gpu = tuple[str, int, tuple[int, int]]
+_ROW = re.compile(
+    r"(?P<name>.+), (?P<mib>\d+|\[N/A\]), (?P<major>\d+)\.(?P<minor>\d+), (?P<uuid>\S+)"
+)
+_CARD_LINE = re.compile(r"GPU \d+: .*\(UUID: (?P<uuid>\S+)\)")
+_SLICE_LINE = re.compile(r"\s*MIG \S*?(?P<gb>\d+)gb\S*\s.*\(UUID: (?P<uuid>\S+)\)")
+
+
+def _gpu(line: str) -> tuple[str, _Gpu] | None:
+    """UUID and facts of a row; None where it is none ("No devices were found").
+
+    A GPU that shares the memory of the host says `[N/A]` for its own.
+    """
+    match = _ROW.fullmatch(line.strip())
+    if match is None:
+        return None
+    memory = psutil.virtual_memory().total if match["mib"] == "[N/A]" else int(match["mib"]) * MIB
+    return match["uuid"], (match["name"], memory, (int(match["major"]), int(match["minor"])))
+
+
+def _slices(lines: list[str], found: list[tuple[str, _Gpu]]) -> dict[str, _Gpu]:
+    """The parts of GPUs that are cut (MIG), by UUID, from `nvidia-smi -L`.
+
+    The row of a card gives the memory of the whole; the name of a part (`3g.40gb`) its own.
+    """
+    cards, slices = dict(found), {}
+    card = None
+    for line in lines:
+        if (head := _CARD_LINE.match(line)) is not None:
+            card = cards.get(head["uuid"])
+        elif (part := _SLICE_LINE.match(line)) is not None and card is not None:
+            name, _, capability = card
+            title = f"{name} MIG {part['gb']}GB"
+            slices[part["uuid"]] = (title, int(part["gb"]) * GIB, capability)
+    return slices

@@ -27,6 +27,7 @@ from luthier.recipes.after.open_model import Opened, open_model, quantisation_of
 from luthier.recipes.after.rendering import Rendering, open_rendering, read_dialogue
 from luthier.runs import device_lease
 from luthier.sources.source import ModelSource, resolve_source
+from luthier.surroundings import set_surroundings
 from luthier.worker.lines import Lines
 
 MAX_MODELS = 2
@@ -192,6 +193,7 @@ def _wanted(request: Request) -> Wanted:
 
 def main() -> int:
     """Hold the device (none for a processor that is asked for by name) and answer."""
+    set_surroundings()
     lines = Lines()
     device = sys.argv[1]
     with contextlib.ExitStack() as stack:

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 from luthier.recipes.run.job import run_job
+from luthier.surroundings import set_surroundings
 
 
 def main() -> int:
     """Train as `launch.json` of the run says."""
+    set_surroundings()
     return run_job(Path(sys.argv[1]), int(sys.argv[2]))
 
 

@@ -6,10 +6,10 @@ import torch
 
 from luthier.kernels.planned import cuda_capability, device_kind
 
-Kernel = Literal["tree", "chunks", "varlen", "node loop"]
+Kernel = Literal["tree", "chunks", "levels", "node loop"]
 
-VARLEN_CAPABILITY = (8, 0)
-VARLEN_WIDTH = 256
+FLASH_CAPABILITY = (8, 0)
+FLASH_WIDTH = 256
 
 
 class Choice(NamedTuple):
@@ -60,13 +60,13 @@ def _choose_cuda(
     device: torch.device, dtype: torch.dtype, width: int, capability: tuple[int, int] | None
 ) -> Choice:
     capability = capability or cuda_capability(device)
-    if capability < VARLEN_CAPABILITY:
+    if capability < FLASH_CAPABILITY:
         major, minor = capability
         return Choice("node loop", f"compute capability {major}.{minor} is below 8.0")
     if dtype not in (torch.float16, torch.bfloat16):
         return Choice("node loop", f"{str(dtype).removeprefix('torch.')} is not a 16-bit type")
-    if width > VARLEN_WIDTH or width % 8:
-        return Choice(
-            "node loop", f"head width {width} is above {VARLEN_WIDTH} or no multiple of 8"
-        )
-    return Choice("varlen", "CUDA, 16 bit, no soft cap: one call for all nodes")
+    if width > FLASH_WIDTH or width % 8:
+        return Choice("node loop", f"head width {width} is above {FLASH_WIDTH} or no multiple of 8")
+    return Choice(
+        "levels", "CUDA, 16 bit, no soft cap: FlashAttention, one call a level of the tree"
+    )

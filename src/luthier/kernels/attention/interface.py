@@ -13,9 +13,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from luthier.errors import ArchitectureError
 from luthier.kernels.attention.choice import Choice, choose
 from luthier.kernels.attention.layout import TreeLayout
+from luthier.kernels.attention.levels import level_attention
 from luthier.kernels.attention.node_loop import node_loop_attention
 from luthier.kernels.attention.tree import Ask, tree_attention
-from luthier.kernels.attention.varlen import varlen_attention
 
 ATTENTION = "luthier_tree"
 """The name to load a model with: `attn_implementation=ATTENTION`."""
@@ -93,8 +93,8 @@ def attend(
     """Attention of every row to its path, in the form that `choose` names: (1, T, H, D)."""
     window = window if tree.cuts(window) else None
     kernel = _choose(q, v, window, softcap).kernel
-    if kernel == "varlen":
-        return varlen_attention(q, k, v, tree, scale=scale, window=window)
+    if kernel == "levels":
+        return level_attention(q, k, v, tree, scale=scale, window=window)
     if kernel == "node loop":
         return node_loop_attention(q, k, v, tree, scale=scale, window=window)
     plain = softcap is not None or v.shape[-1] != q.shape[-1]

@@ -5,15 +5,17 @@ one contiguous run of rows right behind it.  Attention to a shared prefix is the
 unmasked call for the whole subtree, not one per descendant, and no key is ever copied.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from luthier.kernels.attention.flash import Call
 
 Span = tuple[int, int]
 
@@ -35,12 +37,6 @@ class BatchLike(Protocol):
 
     @property
     def nodes(self) -> Sequence[NodeLike]: ...
-    @property
-    def cu_q(self) -> NDArray[np.int32]: ...
-    @property
-    def cu_k(self) -> NDArray[np.int32]: ...
-    @property
-    def kv_index(self) -> NDArray[np.int64]: ...
 
 
 class TreeCall(NamedTuple):
@@ -63,6 +59,20 @@ class ChunkCall(NamedTuple):
     k_depth: int  # of the first key
 
 
+class Level(NamedTuple):
+    """All nodes of one depth that have descendants, seen by these; `outside_T` are the other rows."""
+
+    call: Call
+    outside_T: Tensor
+
+
+class Seen(NamedTuple):
+    """Each node with the keys of its path within a window, which are copied: row by row in `keys`."""
+
+    call: Call
+    keys: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class TreeLayout:
     """The tree of one micro-batch, ready for the attention of every layer."""
@@ -72,26 +82,20 @@ class TreeLayout:
     max_depth: int  # tokens of the longest path, its own node included
     max_q: int
     device: torch.device
-    cu_q: Tensor  # int32, on the device
-    cu_k: Tensor
-    kv_index: Tensor  # int64, on the device
     tree_calls: tuple[TreeCall, ...]
     _chunks: dict[int | None, tuple[ChunkCall, ...]] = field(default_factory=dict, repr=False)
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)  # for the next layer
 
     @classmethod
     def from_batch(cls, batch: BatchLike, device: torch.device | str = "cpu") -> "TreeLayout":
-        """Read the tree of a packed batch; the index tensors go to `device` once."""
+        """Read the tree of a packed batch; index tensors go to `device` when a layer first asks."""
         nodes = tuple((node.start, node.stop, tuple(node.path)) for node in batch.nodes)
-        on_device = [torch.from_numpy(a).to(device) for a in (batch.cu_q, batch.cu_k)]
         return cls(
             num_tokens=nodes[-1][1],
             nodes=nodes,
             max_depth=max(stop - start + _length(path) for start, stop, path in nodes),
             max_q=max(stop - start for start, stop, _ in nodes),
             device=torch.device(device),
-            cu_q=on_device[0],
-            cu_k=on_device[1],
-            kv_index=torch.from_numpy(batch.kv_index).to(device),
             tree_calls=tuple(_tree_calls(nodes)),
         )
 
@@ -119,6 +123,66 @@ class TreeLayout:
                 call for node in self.nodes for call in _node_chunks(node, window)
             )
         return self._chunks[window]
+
+    def own_call(self) -> Call:
+        """Every node on itself, causal."""
+        if "own" not in self._made:
+            offsets = [0, *(stop for _, stop, _ in self.nodes)]
+            cu = self._on_device([offsets])[0]
+            self._made["own"] = Call(cu, cu, self.max_q, self.max_q, True)
+        call: Call = self._made["own"]
+        return call
+
+    def levels(self) -> tuple[Level, ...]:
+        """For each depth of the tree its nodes with their descendants; none where nothing is shared."""
+        if "levels" not in self._made:
+            paths = {(start, stop): len(path) for start, stop, path in self.nodes}
+            shared = [call for call in self.tree_calls if not call.causal]
+            depths = sorted({paths[call.k_start, call.k_stop] for call in shared})
+            by_depth = [
+                [c for c in shared if paths[c.k_start, c.k_stop] == depth] for depth in depths
+            ]
+            self._made["levels"] = tuple(map(self._level, by_depth))
+        levels: tuple[Level, ...] = self._made["levels"]
+        return levels
+
+    def _level(self, calls: Sequence[TreeCall]) -> Level:
+        """Between two runs of descendants stand a sequence without keys and one without queries."""
+        cu_q, cu_k, outside = [0], [0], np.ones(self.num_tokens, dtype=np.int32)
+        for call in calls:
+            cu_q += [call.start, call.start, call.stop]
+            cu_k += [cu_k[-1], call.k_start, call.k_stop]
+            outside[call.start : call.stop] = 0
+        cu_q += [self.num_tokens, self.num_tokens]
+        cu_k += [cu_k[-1], self.num_tokens]
+        q, k, rows = self._on_device([cu_q, cu_k, outside])
+        longest = max(call.stop - call.start for call in calls)
+        most = max(call.k_stop - call.k_start for call in calls)
+        return Level(Call(q, k, longest, most, False), rows.bool())
+
+    def within(self, window: int) -> Seen:
+        """The keys that each node sees through a window of so many tokens."""
+        if window not in self._made:
+            spans = [
+                (*_from_depth(path, max(0, _length(path) - window + 1)), (start, stop))
+                for start, stop, path in self.nodes
+            ]
+            counts = [_length(own) for own in spans]
+            keys = np.concatenate([np.arange(*span) for own in spans for span in own])
+            cu_q = [0, *(stop for _, stop, _ in self.nodes)]
+            q, k, index = self._on_device([cu_q, [0, *accumulate(counts)], keys])
+            call = Call(q, k, self.max_q, max(counts), True)
+            self._made[window] = Seen(call, index.long())
+        seen: Seen = self._made[window]
+        return seen
+
+    def _on_device(self, arrays: Sequence[Sequence[int] | NDArray[Any]]) -> list[Tensor]:
+        """Integers as int32, all in one copy that the host does not wait for."""
+        parts = [np.asarray(array, dtype=np.int32) for array in arrays]
+        whole = torch.from_numpy(np.concatenate(parts))
+        if self.device.type == "cuda":
+            whole = whole.pin_memory().to(self.device, non_blocking=True)
+        return list(whole.split([len(part) for part in parts]))
 
 
 def _length(spans: Sequence[Span]) -> int:

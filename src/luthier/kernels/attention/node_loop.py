@@ -13,12 +13,15 @@ from luthier.kernels.attention.layout import TreeLayout
 def node_loop_attention(
     q: Tensor, k: Tensor, v: Tensor, layout: TreeLayout, *, scale: float, window: int | None
 ) -> Tensor:
-    """Attention of every row to its path: (1, H, T, D) to (1, T, H, D); arguments as in `varlen`."""
+    """Attention of every row to its path: (1, H, T, D) to (1, T, H, D); arguments as in `levels`."""
     k, v = (_per_query_head(x, q.shape[1]) for x in (k, v))
+    if not layout.is_forest_of_leaves:  # what nodes share adds up its gradients in float32
+        k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (k, v))
     parts = []
     for call in layout.chunk_calls(window) if layout.cuts(window) else layout.node_calls():
         keys, values = (
-            torch.cat([x[:, :, start:stop] for start, stop in call.spans], dim=2) for x in (k, v)
+            torch.cat([x[:, :, start:stop] for start, stop in call.spans], dim=2).to(q.dtype)
+            for x in (k, v)
         )
         num_q, num_k = call.stop - call.start, keys.shape[2]
         allowed = None

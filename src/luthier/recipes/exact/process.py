@@ -26,6 +26,7 @@ from luthier.engine.loop import Step, train
 from luthier.engine.optim import Updater
 from luthier.errors import LuthierError
 from luthier.gallery import family_of
+from luthier.kernels.finite import is_finite
 from luthier.kernels.planned import planning_for_cuda
 from luthier.models.dry_load import dry_load
 from luthier.models.quantise import QuantisedLinear
@@ -212,10 +213,10 @@ class _DryRun:
         self.tracker.enter("saving")
         if trainee.adapters is not None:
             largest = max(trainee.adapters.state().values(), key=Tensor.numel)
-            torch.isfinite(largest.float()).all()
+            is_finite(largest)
             return
         state = published_state(trainee.model)
-        torch.isfinite(max(state.values(), key=Tensor.numel)).all()
+        is_finite(max(state.values(), key=Tensor.numel))
         written = sum(value.nbytes for value in state.values())
         with self.tracker.file(min(written, SHARD_BYTES)):
             pass  # read back, a file at a time

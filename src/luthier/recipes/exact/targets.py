@@ -150,9 +150,8 @@ class CudaTarget:
 
     def workspace(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
         """Scratch of the backward of attention."""
-        if op.name().startswith("torch_attn::_varlen_attn_backward"):
-            tensors = [a for a in args if isinstance(a, Tensor)]
-            return _flash_backward(tensors[1], tensors[2], sequences=len(tensors[6]) - 1)
+        if op.name() == "aten::_flash_attention_backward":
+            return _flash_backward(args[1], args[2], sequences=len(args[6]) - 1)
         return 0
 
     def expand(self, op: Op) -> Callable[..., Any] | None:

@@ -128,10 +128,6 @@ class StorageTracker(TorchDispatchMode):
         """Count bytes of a mapped file that stay."""
         self.hold(self.target.mapped_bytes(size), "runtime")
 
-    def scratch(self, size: int) -> None:
-        """Count bytes that are taken and given back at once."""
-        self._note_peak(self.now + size, size)
-
     def hold(self, size: int, part: str) -> None:
         """Count bytes that are held from now on and that no tensor shows."""
         self._bytes.append(size)

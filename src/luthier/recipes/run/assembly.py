@@ -1,10 +1,13 @@
 """The plan of a run: its steps, its optimiser, when it logs, evaluates and saves."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from luthier.config.settings import Settings
 from luthier.data.packing.steps import StepPlanner
 from luthier.engine.optim import Updater
+from luthier.engine.schedule import learning_rate_at, warmup_steps
 from luthier.planner.plan import Plan
 from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.run import prepare
@@ -58,6 +61,18 @@ def updater_options(settings: Settings, trainee: Trainee) -> dict[str, Any]:
         "no_decay": trainee.no_decay,
         "seed": settings.seed,
     }
+
+
+def schedule(settings: Settings, num_steps: int) -> Callable[[int], float]:
+    """Learning rate of each step."""
+    assert settings.learning_rate is not None
+    return partial(
+        learning_rate_at,
+        peak=settings.learning_rate,
+        schedule=settings.lr_scheduler_type,
+        num_steps=num_steps,
+        num_warmup=warmup_steps(settings.warmup_ratio, num_steps),
+    )
 
 
 def make_rhythm(context: RunContext, planner: StepPlanner, held_out: bool) -> Rhythm:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -10,9 +11,12 @@ import torch
 from luthier.config.read import Resolved
 from luthier.errors import DeviceError
 from luthier.kernels.cpu import bf16_matmul_is_fast
+from luthier.locks import read_owner
 from luthier.planner import device as planner_device
 from luthier.planner.choose import Chooser, open_values
 from luthier.planner.device import Device
+from luthier.runs import lease_file
+from luthier.surroundings import set_surroundings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -48,7 +52,8 @@ class Machine:
 
 
 def this_machine(rank: int = 0) -> Machine:
-    """The CUDA device of this rank, else the processor."""
+    """The CUDA device of this number among those that are visible, else the processor."""
+    set_surroundings()  # here too: who uses luthier as a library has come past no command
     if torch.cuda.is_available():
         if rank >= torch.cuda.device_count():
             raise DeviceError(
@@ -63,8 +68,21 @@ def this_machine(rank: int = 0) -> Machine:
     return Machine(torch.device("cpu"), f"CPU, {cores} cores", psutil.virtual_memory().total)
 
 
-def lease_names(count: int) -> list[str]:
-    """The devices that a run of `count` processes takes, as their leases are called.
+def free_devices(count: int) -> tuple[int, ...]:
+    """Numbers of the GPUs that a run of `count` processes takes: those that no run has, first."""
+    if not torch.cuda.is_available():
+        return tuple(range(count))
+    every = range(torch.cuda.device_count())
+    return tuple(sorted(sorted(every, key=_is_taken)[:count]))
+
+
+def _is_taken(number: int) -> bool:
+    owner = read_owner(lease_file(*lease_names([number])))
+    return owner is not None and owner.alive
+
+
+def lease_names(devices: Sequence[int]) -> list[str]:
+    """How the leases of devices are called.
 
     GPUs are named as the machine counts them, whatever `CUDA_VISIBLE_DEVICES` shows of them; the
     processor is one device, however many processes share it.
@@ -72,7 +90,7 @@ def lease_names(count: int) -> list[str]:
     if not torch.cuda.is_available():
         return ["cpu"]
     shown = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
-    return [f"cuda:{shown[n] if n < len(shown) and shown[n] else n}" for n in range(count)]
+    return [f"cuda:{shown[n] if n < len(shown) and shown[n] else n}" for n in devices]
 
 
 def check_devices(wanted: int) -> None:

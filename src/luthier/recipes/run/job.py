@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from luthier.errors import LuthierError, RunBusyError
-from luthier.recipes.run.choices import check_devices, lease_names
+from luthier.recipes.run.choices import check_devices, free_devices, lease_names
 from luthier.recipes.run.train import read_launch, run_leased
 from luthier.runs import RunDirectory, device_lease
 from luthier.runs.place import locked
@@ -30,14 +30,15 @@ def run_job(path: Path, attempt: int) -> int:
             resolved, current = read_launch(path)
             if current != attempt:
                 return FENCED
-            stack.enter_context(device_lease(*lease_names(resolved.settings.devices)))
+            devices = free_devices(resolved.settings.devices)
+            stack.enter_context(device_lease(*lease_names(devices)))
         except RunBusyError:
             return BUSY
         directory = RunDirectory.open(path)
         try:
             check_devices(resolved.settings.devices)
             require(resolved.settings.report_to)
-            return run_leased(resolved, directory, None).exit_code
+            return run_leased(resolved, directory, None, devices).exit_code
         except RunBusyError:  # somebody resumed the run by hand
             return BUSY
         except LuthierError as error:

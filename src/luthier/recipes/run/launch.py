@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,13 @@ POLL_S = 0.2
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last: the terminal is gone
 
 
-def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
+def launch(
+    run: Path, leases: Sequence[str], devices: int, on_event: Callable[[Event], None]
+) -> Event:
     """Train with `devices` processes in the run directory; returns the last event.
+
+    Args:
+        leases: Names of the devices that are theirs: `cuda:0` and so on, or `cpu`.
 
     Raises:
         RankError: The processes ended without saying `finished` or `failed`.
@@ -32,6 +37,8 @@ def launch(run: Path, devices: int, on_event: Callable[[Event], None]) -> Event:
     workers = [f"--nproc-per-node={devices}", "-m", "luthier.worker", str(run)]
     threads = str(max(1, (os.cpu_count() or 1) // devices))
     environment = {"OMP_NUM_THREADS": threads, **children.whole_environment()}
+    if cuda := [name.removeprefix("cuda:") for name in leases if name != "cpu"]:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(cuda)
     events = run / "events.jsonl"
     seen = events.stat().st_size if events.exists() else 0
     with (run / "stderr.log").open("ab") as errors:

@@ -10,6 +10,7 @@ import psutil
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.durable import free_bytes, write_atomic
 from luthier.errors import DiskFullError, NoRowsError
+from luthier.models.forms import forms
 from luthier.planner.choose import Chooser
 from luthier.planner.data_shape import DataShape
 from luthier.planner.history import learned_runtime, rate_of
@@ -131,6 +132,10 @@ def load_trainee(context: RunContext, source: ModelSource, inputs: Inputs) -> Tr
         context.resolved, chooser, longest_sample=longest, packable=trainee.packed
     )
     trainee.ready(checkpointing=context.settings.gradient_checkpointing, seed=context.settings.seed)
+    for text in forms(
+        trainee.model, device=trainee.device, dtype=trainee.dtype, packed=trainee.packed
+    ):
+        context.notice(text)
     return trainee
 
 

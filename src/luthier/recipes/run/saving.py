@@ -110,6 +110,7 @@ class Keeper:
                 tensors={"weights": self.weights(), "optimizer": self.updater.state_tensors()},
                 state={
                     "loss_scale": self.loop.loss_scale,
+                    "clean_steps": self.loop.clean_steps,
                     "budget": self.source.budget,
                     "held_out_budget": self.held_out.budget,
                     "num_steps": self.num_steps,
@@ -164,6 +165,7 @@ class Keeper:
             weight.data.copy_(loaded.tensors["weights"][name])
         self.updater.load_state(loaded.tensors["optimizer"], loaded.state["updates"])
         self.loop.loss_scale = loaded.state["loss_scale"]
+        self.loop.clean_steps = loaded.state.get("clean_steps", 0)  # older ones did not count
         self.source.budget = min(self.source.budget, loaded.state["budget"])
         self.held_out.budget = min(self.held_out.budget, loaded.state["held_out_budget"])
         saved = Best.from_dict(loaded.state["best"], metric=self.best.metric, patience=patience)

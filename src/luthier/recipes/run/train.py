@@ -4,30 +4,32 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from luthier.config.read import Resolved, load_saved
-from luthier.config.settings import Settings
 from luthier.durable import write_atomic
 from luthier.engine.best import Best
 from luthier.engine.checkpoint import Loaded, load_latest
-from luthier.engine.distribution import Ranks, join_ranks
+from luthier.engine.distribution import Ranks, join_ranks, leave_ranks
 from luthier.engine.environment import environment, restore_environment
 from luthier.engine.evaluate import evaluate
 from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import Interrupted, LoopState, train
 from luthier.engine.monitor import Monitor
-from luthier.engine.schedule import learning_rate_at, warmup_steps
 from luthier.errors import LuthierError, NonFiniteError, RankError
 from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.run import assembly, prepare
-from luthier.recipes.run.choices import check_devices, lease_names, this_machine
+from luthier.recipes.run.choices import (
+    check_devices,
+    free_devices,
+    lease_names,
+    this_machine,
+)
 from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.determinism import deterministic
 from luthier.recipes.run.launch import launch
@@ -100,7 +102,8 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
     """
     settings = resolved.settings
     check_devices(settings.devices)
-    with device_lease(*lease_names(settings.devices)):
+    devices = free_devices(settings.devices)
+    with device_lease(*lease_names(devices)):
         directory = RunDirectory.create(
             settings.output_dir,
             name_parts=[settings.model, settings.dataset[0]],
@@ -111,18 +114,19 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
             body = {**resolved.as_dict(), "config": resolved.config_text}
             with directory.lock():  # refused while another process works here
                 write_atomic(directory.path / "launch.json", json.dumps(body))
-        return run_leased(resolved, directory, on_event)
+        return run_leased(resolved, directory, on_event, devices)
 
 
-def run_leased(resolved: Resolved, directory: RunDirectory, on_event: Listener | None) -> RunResult:
+def run_leased(
+    resolved: Resolved, directory: RunDirectory, on_event: Listener | None, devices: Sequence[int]
+) -> RunResult:
     """Train in a directory that exists, by one whose devices are taken already.
 
     For several devices `launch.json` of the run holds the settings.
     """
-    settings = resolved.settings
-    if settings.devices == 1:
-        return run_rank(resolved, directory, Ranks(), on_event)
-    last = launch(directory.path, settings.devices, on_event or (lambda _: None))
+    if len(devices) == 1:
+        return run_rank(resolved, directory, Ranks(), on_event, device=devices[0])
+    last = launch(directory.path, lease_names(devices), len(devices), on_event or (lambda _: None))
     if last.type == "failed":
         known = last.fields["code"] != "E000"
         said = f"what every process said is in {directory.path / 'stderr.log'}"
@@ -149,13 +153,19 @@ def run_launched(path: Path) -> int:
         run_rank(resolved, RunDirectory.open(path), join_ranks(), None)
     except LuthierError:
         return 2  # the first rank wrote it into the events
+    leave_ranks()
     return 0
 
 
 def run_rank(
-    resolved: Resolved, directory: RunDirectory, ranks: Ranks, on_event: Listener | None
+    resolved: Resolved,
+    directory: RunDirectory,
+    ranks: Ranks,
+    on_event: Listener | None,
+    *,
+    device: int = 0,
 ) -> RunResult:
-    """The whole run, as one rank of it."""
+    """The whole run, as one rank of it; `device` is the number of a single one's GPU."""
     with contextlib.ExitStack() as stack:
         log = None
         if ranks.first:
@@ -163,7 +173,7 @@ def run_rank(
             log = stack.enter_context(EventLog(directory, [on_event] if on_event else []))
             Voice(log, directory)
             stack.enter_context(reporting(resolved.settings.report_to, log, directory))
-        interrupt, machine = stack.enter_context(Interrupt()), this_machine(ranks.rank)
+        interrupt, machine = stack.enter_context(Interrupt()), this_machine(device + ranks.rank)
         stack.enter_context(deterministic(machine, resolved.settings.deterministic))
         context = RunContext(resolved, directory, ranks, log, interrupt, machine)
         monitor = Monitor(directory.monitor_file, device=machine.device) if ranks.first else None
@@ -254,7 +264,7 @@ def _go(context: RunContext) -> RunResult:
             updater,
             first_step=updater.step + 1,
             last_step=planner.num_steps,
-            learning_rate=_schedule(settings, planner.num_steps),
+            learning_rate=assembly.schedule(settings, planner.num_steps),
             on_step=check,
             shrink=steps.shrink,
             ranks=context.ranks,
@@ -264,17 +274,6 @@ def _go(context: RunContext) -> RunResult:
         )
     check.finish()
     return _end(context, reason, source, trainee, inputs, keeper, watcher)
-
-
-def _schedule(settings: Settings, num_steps: int) -> Callable[[int], float]:
-    assert settings.learning_rate is not None
-    return partial(
-        learning_rate_at,
-        peak=settings.learning_rate,
-        schedule=settings.lr_scheduler_type,
-        num_steps=num_steps,
-        num_warmup=warmup_steps(settings.warmup_ratio, num_steps),
-    )
 
 
 def _keep_last_good(error: NonFiniteError, step: int, watcher: Watcher) -> NonFiniteError:
