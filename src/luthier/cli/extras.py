@@ -19,3 +19,17 @@ def require_serve() -> None:
             why="the service is an extra, so that training alone stays small",
             fix="pip install 'luthier[serve]'",
         )
+
+
+def require_gguf() -> None:
+    """Whether GGUF files can be written here.
+
+    Raises:
+        MissingExtraError: The package of the `[export]` extra is missing.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtraError(
+            "luthier export --to gguf needs gguf",
+            why="the container of llama.cpp's files is an extra, so that training alone stays small",
+            fix="pip install 'luthier[export]'",
+        )

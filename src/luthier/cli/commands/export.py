@@ -1,4 +1,4 @@
-"""`luthier export`: an adapter or a merged model in a folder that other tools open."""
+"""`luthier export`: an adapter, a merged model or a GGUF file in a folder that other tools open."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,13 +8,17 @@ import typer
 from luthier.cli.options import AsJson
 
 Name = Annotated[str, typer.Argument(help="A run or an adapter folder.", show_default=False)]
-To = Annotated[str, typer.Option(help="adapter or merged.", show_default=False)]
+To = Annotated[str, typer.Option(help="adapter, merged or gguf.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="A folder that does not exist yet.", show_default=False)]
 Dtype = Annotated[
     str,
     typer.Option(
         help="Precision of a merged model: float32, bfloat16, float16; auto: that of the training."
     ),
+]
+QUANTS = ("auto", "f32", "f16", "bf16", "q8_0")
+Quant = Annotated[
+    str, typer.Option(help="Storage of a GGUF file: f32, f16, bf16, q8_0; auto: bf16 or f16.")
 ]
 
 
@@ -24,34 +28,49 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
 
 def export(
-    name: Name, to: To, output: Output, torch_dtype: Dtype = "auto", as_json: AsJson = False
+    name: Name,
+    to: To,
+    output: Output,
+    torch_dtype: Dtype = "auto",
+    quant: Quant = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Write the result of a run for use elsewhere: the adapter, or base and adapter in one."""
     from luthier.cli.drawing import render
 
-    check(name, to, output, torch_dtype)
+    check(name, to, output, torch_dtype, quant)
     from luthier.recipes.after.export import export_adapter, export_merged
 
     if to == "adapter":
         found = export_adapter(name, output)
+    elif to == "gguf":
+        from luthier.recipes.after.export_gguf import export_gguf
+
+        found = export_gguf(name, output, quant=quant)
     else:
         found = export_merged(name, output, torch_dtype=torch_dtype)
     render.facts(_plain(found.as_dict()), as_json=as_json)
 
 
-def check(name: str, to: str, output: Path, torch_dtype: str) -> None:
+def check(name: str, to: str, output: Path, torch_dtype: str, quant: str) -> None:
     """Refuse what cannot be meant before anything is loaded."""
     from luthier.errors import RunExistsError, UsageError
 
     if to == "gguf":
+        from luthier.cli.extras import require_gguf
+
+        require_gguf()
+        check_quant(name, quant)
+    elif quant != "auto":
         raise UsageError(
-            "--to gguf is not offered yet",
-            why="luthier writes safetensors, as adapter or merged; llama.cpp converts both to GGUF",
-            fix=f"luthier export {name} --to merged --output {output}, "
-            f"then in llama.cpp: python convert_hf_to_gguf.py {output}",
+            f"--quant {quant} with --to {to}",
+            why="only a GGUF file is stored in another type",
+            fix=f"--to gguf --quant {quant}",
         )
-    if to not in ("adapter", "merged"):
-        raise UsageError(f"--to {to}", why="adapter and merged are possible", fix="--to merged")
+    if to not in ("adapter", "merged", "gguf"):
+        raise UsageError(
+            f"--to {to}", why="adapter, merged and gguf are possible", fix="--to merged"
+        )
     if torch_dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise UsageError(
             f"--torch-dtype {torch_dtype}",
@@ -63,6 +82,19 @@ def check(name: str, to: str, output: Path, torch_dtype: str) -> None:
             f"{output} already exists",
             why="an export is a new folder; nothing is overwritten",
             fix=f"--output {output}-2",
+        )
+
+
+def check_quant(name: str, quant: str) -> None:
+    """Refuse a storage type that is not offered, with what to do for the k-quants of llama.cpp."""
+    from luthier.errors import UsageError
+
+    if quant not in QUANTS:
+        raise UsageError(
+            f"--quant {quant}",
+            why=f"{', '.join(QUANTS)} are written here; llama.cpp makes k-quants from f16 or bf16",
+            fix=f"luthier export {name} --to gguf --quant f16 --output FOLDER, then "
+            f"llama-quantize FOLDER/model-f16.gguf model-{quant}.gguf {quant.upper()}",
         )
 
 
