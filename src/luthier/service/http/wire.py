@@ -32,6 +32,9 @@ WIRE_ERROR = {
     "E401": "model_not_found",
     "E504": "loss_diverged",
 }
+SHOWN = 300
+"""Characters of a text among the settings in a list of jobs; one job alone has all of it."""
+
 RETURNED_PURPOSES = {"evals": "user_data"}
 """Purposes that may be sent but not returned."""
 
@@ -109,6 +112,16 @@ def job_object(
             "settings": {**settings, "model": model},
             "provenance": provenance,
         },
+    }
+
+
+def shortened(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a list of jobs shows them: of a long text its beginning and its length."""
+    return {
+        name: f"{value[:SHOWN]}... ({len(value):,} characters)"
+        if isinstance(value, str) and len(value) > SHOWN
+        else value
+        for name, value in settings.items()
     }
 
 

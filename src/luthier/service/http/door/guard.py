@@ -1,6 +1,6 @@
 """What stands before every route: pure ASGI, so that streams pass through it unbuffered.
 
-In this order: request id, Host, framing, rate, authentication (of every path that is not named in
+In this order: request id, rate, number of headers, Host, framing, authentication (of every path that is not named in
 `PUBLIC`, whatever the method), origin and CSRF, content type, size and form of the body.  A route
 that is added later is closed until somebody opens it.
 """
@@ -10,6 +10,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
@@ -29,6 +30,9 @@ PUBLIC = frozenset({"/healthz", "/login", "/api/login", "/api/session"})
 
 PUBLIC_BYTES = 16 * 1024
 """Of a body that anybody may send; a token has at most 512 characters."""
+
+MAX_HEADERS = 100
+"""Of one request; browsers and clients send about twenty."""
 
 MANY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, beside other requests."""
@@ -80,7 +84,8 @@ class _Request:
     def of(cls, scope: Scope) -> "_Request":
         names = [name.decode("latin-1") for name, _ in scope["headers"]]
         values = [value.decode("latin-1") for _, value in scope["headers"]]
-        repeated = frozenset(name for name in names if names.count(name) > 1)
+        counts = Counter(names)
+        repeated = frozenset(name for name, count in counts.items() if count > 1)
         return cls(scope, dict(zip(names, values, strict=True)), repeated)
 
 
@@ -117,10 +122,14 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        request = _Request.of(scope)
-        answer = _Answer(send, request)
+        answer = _Answer(send, scope)
         try:
-            self._check(request)
+            client = str((scope.get("client") or ("local",))[0])
+            if wait_s := self._requests.wait_s(client):  # before anything whose cost has a size
+                raise _too_many(wait_s)
+            _check_number(scope)
+            request = _Request.of(scope)
+            self._check(request, client)
             body = await self._body(request, receive)
         except ApiError as error:
             await error.response()(scope, receive, answer)
@@ -131,13 +140,10 @@ class Guard:
         finally:
             answer.log()
 
-    def _check(self, request: _Request) -> None:
+    def _check(self, request: _Request, client: str) -> None:
         """Everything that is known before the body."""
         self._check_host(request)
         _check_framing(request)
-        client = str((request.scope.get("client") or ("local",))[0])
-        if wait_s := self._requests.wait_s(client):
-            raise _too_many(wait_s)
         if self._state.closing:
             raise ApiError(
                 503,
@@ -242,19 +248,19 @@ def is_upload(method: str, path: str) -> bool:
 class _Answer:
     """Adds the headers of every reply, and remembers what the access log says."""
 
-    def __init__(self, send: Send, request: _Request) -> None:
-        self._send, self._request = send, request
+    def __init__(self, send: Send, scope: Scope) -> None:
+        self._send, self._scope = send, scope
         self._id = f"req_{secrets.token_hex(12)}"
         self._started = time.monotonic()
         self.status: int | None = None
-        request.scope["luthier.request_id"] = self._id
+        scope["luthier.request_id"] = self._id
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             present = {name.lower() for name, _ in message["headers"]}
             more = {**HEADERS, "x-request-id": self._id}
-            if self._request.path.startswith(GUARDED):
+            if self._scope["path"].startswith(GUARDED):
                 more["cache-control"] = "no-store"
             encoded = ((name.encode(), value.encode()) for name, value in more.items())
             added = [(name, value) for name, value in encoded if name not in present]
@@ -264,11 +270,22 @@ class _Answer:
     def log(self) -> None:
         """One line, without the query, which may hold what is nobody's business."""
         if ACCESS.isEnabledFor(logging.INFO):
-            path = self._request.path[:300].encode("unicode_escape").decode()
+            path = self._scope["path"][:300].encode("unicode_escape").decode()
             took_ms = (time.monotonic() - self._started) * 1000
             ACCESS.info(
-                "%s %s %s %.0f ms %s", self._request.method, path, self.status, took_ms, self._id
+                "%s %s %s %.0f ms %s", self._scope["method"], path, self.status, took_ms, self._id
             )
+
+
+def _check_number(scope: Scope) -> None:
+    if (number := len(scope["headers"])) > MAX_HEADERS:
+        raise ApiError(
+            431,
+            f"{number:,} headers",
+            code="too_many_headers",
+            why=f"a request has at most {MAX_HEADERS}",
+            headers={"connection": "close"},
+        )
 
 
 def _cookie(header: str) -> str:

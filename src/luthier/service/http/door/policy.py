@@ -13,6 +13,9 @@ from luthier.config.read import Resolved
 from luthier.errors import SettingsError
 from luthier.gallery import all_families
 
+MAX_TEXT_BYTES = 64 * 1024
+"""Of one text in the settings of a request, such as a system prompt."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
 
@@ -27,6 +30,10 @@ def may_use(home: Path, roots: Iterable[Path] = ()) -> Callable[[Resolved], None
 
     def check(resolved: Resolved) -> None:
         settings = resolved.settings
+        for name, value in settings:
+            for text in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(text, str):
+                    _check_length(name, text)
         refuse_path("model", settings.model, allowed)
         for name in ("dataset", "eval_dataset"):
             for text in getattr(settings, name):
@@ -39,6 +46,16 @@ def may_use(home: Path, roots: Iterable[Path] = ()) -> Callable[[Resolved], None
             )
 
     return check
+
+
+def _check_length(name: str, text: str) -> None:
+    if len(text) > MAX_TEXT_BYTES or len(text.encode(errors="replace")) > MAX_TEXT_BYTES:
+        raise SettingsError(
+            f"{name} has {len(text):,} characters",
+            why=f"over HTTP a text among the settings has at most {MAX_TEXT_BYTES:,} bytes: it is "
+            "kept with the job, and in front of every row",
+            fix="put it into the rows of the data, or shorten it",
+        )
 
 
 def refuse_path(name: str, text: str, allowed: tuple[Path, ...]) -> None:

@@ -21,7 +21,7 @@ from luthier.service.http.openai.create import CreateJob, job_request
 from luthier.service.http.openai.job_events import events_page, run_event
 from luthier.service.http.openai.results import result_files
 from luthier.service.http.parts import FILE_ID, Parts, limited, parts
-from luthier.service.http.wire import checkpoint_object, job_object, page
+from luthier.service.http.wire import checkpoint_object, job_object, page, shortened
 from luthier.service.records import Job
 
 router = APIRouter(prefix="/v1/fine_tuning", tags=["fine-tuning"])
@@ -36,13 +36,16 @@ def view(found: Parts, job: Job, *, deep: bool = True) -> dict[str, Any]:
     history = found.history(job) if deep else None
     files = tuple(found.jobs.files_of(job.id)) if job.managed else ()
     results = result_files(found, job) if deep else []
-    return job_object(
+    shown = job_object(
         job,
         history,
         model=shown_model(found, job),
         file_ids=files,
         result_files=results,
     )
+    if not deep:
+        shown["luthier"]["settings"] = shortened(shown["luthier"]["settings"])
+    return shown
 
 
 class Recent:

@@ -5,6 +5,7 @@ uploads that were not completed, and the next start removes their parts.
 """
 
 import contextlib
+import hashlib
 import secrets
 import shutil
 import threading
@@ -243,10 +244,27 @@ def complete_upload(request: Request, upload_id: str, body: CompleteUpload) -> R
                 code="invalid_value",
                 param="part_ids",
             )
-        pieces = _pieces(upload.folder / id for id in body.part_ids)
+        paths = (upload.folder / id for id in body.part_ids)
+        pieces = _checked(_pieces(paths), body.md5) if body.md5 else _pieces(paths)
         upload.file = parts(request).files.add(pieces, upload.filename, upload.purpose)
         upload.end("completed")
         return ApiJson(upload.view())
+
+
+def _checked(pieces: Iterator[bytes], md5: str) -> Iterator[bytes]:
+    """The pieces; at their end a refusal where they are not what was meant, so that no file is kept."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != md5.strip().lower():
+        raise ApiError(
+            400,
+            f"the parts have the MD5 {digest.hexdigest()}, {md5[:40]!r} was announced",
+            code="invalid_value",
+            param="md5",
+            why="a part is damaged, or the order is another",
+        )
 
 
 def _pieces(paths: Iterator[Path]) -> Iterator[bytes]:
