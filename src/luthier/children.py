@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ import psutil
 from luthier.durable import make_folders
 from luthier.errors import LuthierError
 from luthier.locks import Owner
+from luthier.reach import REACH, limited_to
 from luthier.runs import home
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
@@ -40,7 +41,7 @@ MARK = "LUTHIER_PARENT"
 _NAMES = frozenset([
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LUTHIER_HOME", "HF_HOME",
     "HF_ENDPOINT", "HF_HUB_OFFLINE", "XDG_DATA_HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
-    "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE",
+    "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", REACH,
 ])  # fmt: skip
 _TRAINING_NAMES = _NAMES | frozenset([
     "USER", "LOGNAME", "SHELL", "LANGUAGE", "TZ", "CONDA_PREFIX", "LD_PRELOAD", "http_proxy",
@@ -82,20 +83,24 @@ class Done:
 UNBOUNDED = Bounds()
 
 
-def serving_environment() -> dict[str, str]:
-    """What a child may see that reads what strangers wrote: no token, no key, no proxy."""
+def serving_environment(reach: Collection[Path] = ()) -> dict[str, str]:
+    """What a child may see that reads what strangers wrote: no token, no key, no proxy.
+
+    Args:
+        reach: Folders that it may open; none is no limit beyond that of this process.
+    """
     kept = {name: value for name, value in os.environ.items() if name in _NAMES}
-    return _cleaned({**_PATIENT, **kept})
+    return _cleaned({**_PATIENT, **kept, **(limited_to(reach) if reach else {})})
 
 
-def training_environment() -> dict[str, str]:
+def training_environment(reach: Collection[Path] = ()) -> dict[str, str]:
     """What an attempt at a job may see: also what its libraries and trackers are set up with."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if name in _TRAINING_NAMES or name.startswith(_TRAINING_PREFIXES)
     }
-    return _cleaned({**_PATIENT, **kept})
+    return _cleaned({**_PATIENT, **kept, **(limited_to(reach) if reach else {})})
 
 
 def whole_environment() -> dict[str, str]:

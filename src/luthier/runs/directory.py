@@ -176,6 +176,13 @@ class RunDirectory:
     def _continue(self, resume: bool) -> "RunDirectory":
         if not resume:
             raise self._exists()
+        for folder in (self.checkpoints, self.result):
+            if folder.is_symlink():
+                raise RunError(
+                    f"{folder} is a link to {folder.readlink()}",
+                    why="a run writes and removes checkpoints inside its own folder only",
+                    fix=f"put the folder back: rm '{folder}'; for another disk: --output_dir",
+                )
         make_folders(self.checkpoints)
         self._register()
         return self

@@ -10,7 +10,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ Event = dict[str, Any]
 class _Process:
     """The chat process of one device, and the threads that read it."""
 
-    def __init__(self, device: str, log: Path) -> None:
+    def __init__(self, device: str, log: Path, reach: Collection[Path]) -> None:
         self._streams: dict[str, queue.Queue[Event]] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
@@ -47,7 +47,7 @@ class _Process:
             self._child = children.start(
                 "luthier.worker.chat_process",
                 device,
-                environment=children.serving_environment() | hidden,
+                environment=children.serving_environment(reach) | hidden,
                 stdin=children.PIPE,
                 stdout=children.PIPE,
                 stderr=errors_file.fileno(),
@@ -165,10 +165,13 @@ class Chats:
         device: Whose lease is taken, such as `cuda:0` or `cpu`.
         log: File for what the process prints.
         idle_s: Seconds without a request after which models and device are given up.
+        reach: Folders that it opens; none is no limit.
     """
 
-    def __init__(self, device: str, log: Path, *, idle_s: float = IDLE_S) -> None:
-        self._device, self._log, self._idle_s = device, log, idle_s
+    def __init__(
+        self, device: str, log: Path, *, idle_s: float = IDLE_S, reach: Collection[Path] = ()
+    ) -> None:
+        self._device, self._log, self._idle_s, self._reach = device, log, idle_s, reach
         self._lock = threading.Lock()
         self._processes: dict[str, _Process] = {}
         self._wanted = -WANTED_S
@@ -221,7 +224,7 @@ class Chats:
                     found.stop()
                 if self._closed.is_set():
                     raise _ended()
-                found = self._processes[device] = _Process(device, self._log)
+                found = self._processes[device] = _Process(device, self._log, self._reach)
                 found.wait_until_ready()
             found.used = time.monotonic()
             return found

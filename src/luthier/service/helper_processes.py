@@ -8,7 +8,8 @@ import json
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from luthier import children, errors
@@ -28,11 +29,14 @@ class Helpers:
     Args:
         places: How many run at once; more wait.
         memory_bytes: Address space of each.
+        reach: Folders that it opens; none is no limit.
     """
 
-    def __init__(self, *, places: int = 2, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self, *, places: int = 2, memory_bytes: int = MEMORY_BYTES, reach: Collection[Path] = ()
+    ) -> None:
         self._places = threading.BoundedSemaphore(places)
-        self._memory_bytes = memory_bytes
+        self._memory_bytes, self._reach = memory_bytes, reach
         self._running: set[children.Child] = set()
         self._closing = False
 
@@ -82,6 +86,7 @@ class Helpers:
         )
         child = children.start(
             "luthier.worker.helper",
+            environment=children.serving_environment(self._reach),
             bounds=bounds,
             stdin=children.PIPE,
             stdout=children.PIPE,

@@ -10,7 +10,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +25,9 @@ MARK = "LUTHIER_JOB"
 GONE_S = 5.0
 
 
-def environment(home: Path, job: str, devices: Sequence[str]) -> dict[str, str]:
+def environment(
+    home: Path, job: str, devices: Sequence[str], reach: Collection[Path] = ()
+) -> dict[str, str]:
     """What the process of a job may see of the server's environment, and its devices."""
     cuda = [device.removeprefix("cuda:") for device in devices if device.startswith("cuda:")]
     ours = {
@@ -33,7 +35,7 @@ def environment(home: Path, job: str, devices: Sequence[str]) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": ",".join(cuda),
         MARK: job,
     }
-    return {"LUTHIER_SAMPLES": "3", **children.training_environment(), **ours}
+    return {"LUTHIER_SAMPLES": "3", **children.training_environment(reach), **ours}
 
 
 @dataclass

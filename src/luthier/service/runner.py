@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
@@ -80,6 +81,7 @@ class Runner:
         cancel_grace_s: Seconds between asking and killing, for a cancel; `pause_grace_s`
             for a pause, whose checkpoint is waited for.
         silent_s: Seconds without a line of the monitor after which the history says so.
+        reach: Folders that jobs open; none is no limit.
 
     Attributes:
         failure: Why the last round could not be done, if so; it is tried again.
@@ -96,12 +98,13 @@ class Runner:
         pause_grace_s: float = PAUSE_GRACE_S,
         exit_grace_s: float = EXIT_GRACE_S,
         silent_s: float = SILENT_S,
+        reach: Collection[Path] = (),
     ) -> None:
         self.jobs, self.home = jobs, jobs.home
         self._devices, self._make_way = devices, make_way
         self._warm = True if isinstance(warm, WarmStart) else warm
         self._grace = {"cancel": cancel_grace_s, "pause": pause_grace_s}
-        self._exit_grace_s, self._silent_s = exit_grace_s, silent_s
+        self._exit_grace_s, self._silent_s, self._reach = exit_grace_s, silent_s, reach
         self._cold = ColdStart()
         self._warm_start = warm if isinstance(warm, WarmStart) else None
         self._owned = self._warm_start is None
@@ -346,7 +349,7 @@ class Runner:
         )
         # From here on an older attempt that was never heard of does nothing.
         write_atomic(run.path / "launch.json", to_json(self._launch_body(job)))
-        env = environment(self.home, job.id, devices)
+        env = environment(self.home, job.id, devices, self._reach)
         log = run.path / "stderr.log"
         launched = self._starter(devices).start(run.path, job.id, attempt, env, log)
         watch = Watch(Follow(run.events_file, events_from), launched)

@@ -20,6 +20,7 @@ from luthier.errors import (
     RunNotFoundError,
 )
 from luthier.gallery import Family, all_models, family_of, find_model, nearest_names
+from luthier.reach import check_model_folder, check_reach
 from luthier.runs import RunDirectory
 from luthier.sources import at_hand
 from luthier.sources.adapter_config import CONFIG as ADAPTER_CONFIG
@@ -116,6 +117,7 @@ def _resolve(model: str, revision: str | None, *, hops: int, fetch: Fetch) -> Mo
         return _folder("starter", starter_folder())
     path = Path(text).expanduser()
     if path.is_dir():
+        check_reach(path)
         return _any_folder(text, path, hops=hops, fetch=fetch)
     if path.is_file():
         raise ModelNotFoundError(
@@ -178,11 +180,14 @@ def _any_folder(text: str, path: Path, *, hops: int, fetch: Fetch) -> ModelSourc
 
 
 def _folder(name: str, path: Path) -> ModelSource:
+    if path.is_dir():
+        check_model_folder(path)
     config = read_config(path)
     return ModelSource(name, path, None, path, family_of(config), config)
 
 
 def _adapter(path: Path, *, hops: int, fetch: Fetch) -> ModelSource:
+    check_model_folder(path)
     named = read_adapter_config(path).get("base_model_name_or_path")
     if not isinstance(named, str) or not named.strip():
         raise AdapterError(
@@ -221,6 +226,9 @@ def _on_base(path: Path, named: str, *, hops: int, fetch: Fetch) -> ModelSource:
 def _run(text: str, run: RunDirectory, *, hops: int, fetch: Fetch) -> ModelSource:
     """A run's result: an adapter on the base its settings name, or a whole model."""
     result = run.result
+    if result.is_dir():
+        check_reach(result)
+        check_model_folder(result)
     if (result / ADAPTER_CONFIG).is_file():
         trained_from = _resolve(_model_of(run), None, hops=hops + 1, fetch=fetch)
         refuse_second_merge(result / WEIGHTS, trained_from.base)

@@ -14,6 +14,7 @@ from luthier.data.reading.strict_json import json_rows
 from luthier.data.reading.tables import csv_rows, parquet_rows, text_rows
 from luthier.data.types import BadRow, Row
 from luthier.errors import FileAccessError
+from luthier.reach import check_reach
 
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet")
 """Files that are read; each but Parquet also with `.gz` behind."""
@@ -37,10 +38,14 @@ def expand(datasets: Sequence[str], *, fetch: Callable[[str], Path] = hub.fetch)
     found: list[Path] = []
     for name in datasets:
         path = Path(name).expanduser()
+        if path.exists():
+            check_reach(path)
         if path.is_dir():
             found += _inside(path, name, stay=True)
         elif has_magic(name) and not path.exists():
-            found += _matching(name)
+            for file in (matching := _matching(name)):
+                check_reach(file)
+            found += matching
         elif not path.exists() and not path.is_symlink() and _maybe_hub(name):
             found += hub.choose_split(name, _inside(fetch(name), name, stay=False))
         else:

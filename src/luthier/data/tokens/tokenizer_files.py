@@ -16,6 +16,7 @@ from luthier import children
 from luthier.children import Bounds
 from luthier.durable import make_folders
 from luthier.errors import TemplateError, TokenizerError
+from luthier.reach import check_model_folder
 from luthier.runs import home
 from luthier.units import GIB
 
@@ -68,6 +69,8 @@ def read_files(folder: Path) -> TokenizerFiles:
     Raises:
         TokenizerError: No tokenizer there, or a file of it is damaged.
     """
+    if folder.is_dir():
+        check_model_folder(folder)
     config = _read_json(folder / "tokenizer_config.json")
     raw = _definition_bytes(folder)
     try:
