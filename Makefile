@@ -4,7 +4,7 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check check-page wheel docs bench chaos clean
+.PHONY: demo test check check-page wheel sbom docs bench chaos clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "luthier needs Python 3.11 or newer")'
@@ -47,6 +47,10 @@ wheel: $(VENV)/.installed
 	$(PYTHON) -m venv build/wheel
 	build/wheel/bin/pip install -q "$(TORCH)" dist/luthier-*.whl -c constraints.txt
 	cd build && OMP_NUM_THREADS=1 LUTHIER_HOME=$(CURDIR)/build/wheel/home wheel/bin/luthier demo
+
+# What a release is made of, with versions, licences and sums (CycloneDX).
+sbom: $(VENV)/.installed
+	$(BIN)/python docs/sbom.py dist/luthier.cdx.json
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py

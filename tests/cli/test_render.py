@@ -10,6 +10,9 @@ from luthier.events import Event
 
 def test_control_sequences_are_taken_out_and_text_stays():
     assert render.clean("a\x1b[31mb\x1b[0m\x07\x9bc é 猫\n") == "abc é 猫\n"
+    turned = "pay \u202e001\u202c \u2067x\u2069 \u200f"
+    assert render.clean(turned) == "pay \\u202e001\\u202c \\u2067x\\u2069 \\u200f"
+    assert render.clean("नमस्ते \u200d 👩\u200d🚀") == "नमस्ते \u200d 👩\u200d🚀"  # joiners are text
 
 
 def test_a_table_off_a_terminal_is_aligned_text(capsys):

@@ -36,7 +36,7 @@ REFUSED = {
     "load_in_4bit": ["no", "yes", 1, 0, "4", None],
     "resume": ["no", "checkpoint-12", 1],
     "share_prefixes": ["yes", 1],
-    "encoding": ["utf-99", ""],
+    "encoding": ["utf-99", "", "punycode", "idna", "unicode_escape"],
     "output_dir": ["", "a\nb", "a\x00b", "x" * 4096],
     "model": ["", "a\nb", 7],
     "dataset": [[], "", [""], 7, [1]],

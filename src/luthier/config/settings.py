@@ -80,6 +80,9 @@ Recomputation = Annotated[
 ]
 
 
+_OF_NO_FILE = {"punycode", "idna", "undefined", "unicode-escape", "raw-unicode-escape"}
+
+
 class Settings(BaseModel):
     """Flat and frozen.  Unknown names are refused; the text under a field is its help."""
 
@@ -321,9 +324,12 @@ class Settings(BaseModel):
     @classmethod
     def _known_encoding(cls, value: str | None) -> str | None:
         try:
-            return value and codecs.lookup(value).name
+            name = value and codecs.lookup(value).name
         except LookupError:
             raise ValueError("no such encoding; cp1252, utf-16 and gb18030 are some") from None
+        if name in _OF_NO_FILE:
+            raise ValueError(f"{name} is an encoding of names or literals, not of files of text")
+        return name
 
     @field_validator("eval_split")
     @classmethod

@@ -24,6 +24,7 @@ from luthier.durable.system import (
     explained,
     file_system,
     require_space,
+    too_large,
 )
 from luthier.errors import CheckpointError, RunExistsError
 
@@ -110,6 +111,8 @@ class DurableFolder:
                 raise explain(error, self.final, self._needed_bytes) from error
             if error is not None and "(os error 28)" in str(error):  # safetensors' own wording
                 raise disk_full(self.final, self._needed_bytes, str(error)) from error
+            if error is not None and "(os error 27)" in str(error):
+                raise too_large(self.final) from error
             if error is None:
                 with explained(self.final, self._needed_bytes):
                     self._publish()

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from pathlib import Path
 from luthier.errors import DiskFullError, LuthierError, RunError
 from luthier.units import format_bytes
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class FileSystem:
@@ -92,6 +93,8 @@ def explain(error: OSError, path: Path, needed_bytes: int) -> LuthierError:
         DiskFullError for a full disk, an exhausted quota or a file size limit; RunError otherwise.
     """
     reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno == errno.EFBIG:
+        return too_large(path)
     if error.errno in _FULL:
         return disk_full(path, needed_bytes, reason)
     return RunError(
@@ -111,6 +114,18 @@ def disk_full(path: Path, needed_bytes: int, reason: str) -> DiskFullError:
         f"disk full: {path} needs {format_bytes(needed_bytes)}, {free} is free",
         why=f"{reason}; what was saved before is intact",
         fix="free some space and go on with --resume true, or save less: --save_total_limit 1",
+    )
+
+
+def too_large(path: Path) -> DiskFullError:
+    """What EFBIG means: the disk may have room, this process may not use it for one file."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    said = "no limit" if limit == resource.RLIM_INFINITY else format_bytes(limit)
+    return DiskFullError(
+        f"{path} would be larger than a file may be here",
+        why=f"the limit of this process is {said} (ulimit -f), and the file system may have one of "
+        "its own; what was saved before is intact",
+        fix="ulimit -f unlimited, then go on with --resume true",
     )
 
 

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TURNS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 LONGEST_CELL = 60
 SECONDS_BETWEEN_LINES = 1.0
 QUIET = {"started", "notice", "planned", "data", "checkpoint", "finished"}
 
 
 def clean(text: str) -> str:
-    """Text without escape sequences and control characters, which a terminal would obey."""
-    return _CONTROL.sub("", text)
+    """Text without escape sequences and control characters, which a terminal would obey.
+
+    Characters that turn the direction of a line are shown as escapes: with them text looks like
+    what it is not.
+    """
+    return _TURNS.sub(lambda turn: f"\\u{ord(turn[0]):04x}", _CONTROL.sub("", text))
 
 
 def line(text: str) -> None:
