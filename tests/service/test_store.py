@@ -1,5 +1,6 @@
 """The database of the service: durable, alone, refused where it could not keep its promises."""
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -7,9 +8,54 @@ from pathlib import Path
 
 import pytest
 
-from luthier.errors import ServerRunningError, StoreError
+from luthier.errors import DiskFullError, ServerRunningError, StoreError
 from luthier.service.jobs import Jobs
 from luthier.service.store import Store, migrations, refuse_network
+
+ROW = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Yo"}]}\n'
+
+
+def test_a_full_database_accepts_nothing_and_loses_nothing(store, luthier_home):
+    jobs = Jobs(store)
+    file = jobs.files.add([ROW * 8], "rows.jsonl").id
+    kept = [jobs.create({"model": "starter", "dataset": file}).id]
+    pages = pragma(store, "page_count")
+    store.read(f"PRAGMA max_page_count = {pages + 2}")
+    long = {"model": "starter", "dataset": file, "system_prompt": "Be kind. " * 3000}
+
+    def until_it_is_full():
+        while len(kept) < 20:
+            kept.append(jobs.create(long).id)
+
+    with pytest.raises(DiskFullError, match="disk full"):
+        until_it_is_full()
+    assert sorted(job.id for job in jobs.list()[0]) == sorted(kept)
+    store.read(f"PRAGMA max_page_count = {pages + 1000}")
+    kept.append(jobs.create(long).id)
+    assert sorted(job.id for job in jobs.list()[0]) == sorted(kept)
+
+
+def test_a_database_that_may_not_be_written_says_so(store):
+    jobs = Jobs(store)
+    file = jobs.files.add([ROW * 8], "rows.jsonl").id
+    store.read("PRAGMA query_only = 1")
+    with pytest.raises(StoreError, match="readonly"):
+        jobs.create({"model": "starter", "dataset": file})
+    assert jobs.list()[0] == []
+
+
+@pytest.mark.parametrize("what", ["a folder", "a version below nothing"])
+def test_what_is_no_database_is_refused_with_a_sentence(luthier_home, what):
+    with Store() as store:
+        path = store.path
+    if what == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = -5")
+    with pytest.raises(StoreError, match="is damaged"):
+        Store()
 
 
 @pytest.fixture

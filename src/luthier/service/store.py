@@ -86,9 +86,12 @@ class Store:
         write_atomic(self._address_file, address)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from error
         connection.row_factory = sqlite3.Row
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -122,6 +125,8 @@ class Store:
         """Bring an older database up to date; a copy of it is kept."""
         steps = migrations()
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version < 0:
+            raise self._damaged(f"its version is {version}")
         if version > len(steps):
             raise StoreError(
                 f"{self.path} has version {version}, this luthier knows {len(steps)}",

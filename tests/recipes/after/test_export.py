@@ -7,12 +7,14 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from tests.faults import FaultyFiles, Killed
 from tests.recipes.conftest import sft_rows, written
 from tests.tiny import tiny_model_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.cli.main import main
 from luthier.config import read
+from luthier.durable import using
 from luthier.errors import AdapterError
 from luthier.models.build import generation_mode
 from luthier.recipes.after.export import export_adapter, export_merged
@@ -97,6 +99,30 @@ def test_a_run_without_adapter_is_copied(finished, tmp_path):
         export_adapter(str(finished.full.path), tmp_path / "adapter")
     with pytest.raises(AdapterError, match="no adapter to merge"):
         export_merged(str(finished.base), tmp_path / "copy")
+
+
+def whole(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("export", [export_adapter, export_merged])
+def test_an_export_that_was_killed_is_absent_and_the_next_one_has_the_same_bytes(
+    finished, tmp_path, export
+):
+    source = str(finished.sft.path)
+    counted = FaultyFiles(fail_at=-1)
+    with using(counted):
+        untouched = whole(export(source, tmp_path / "untouched").path)
+    for fail_at in sorted({1, 2, counted.count // 3, counted.count // 2, counted.count - 1}):
+        for mode in ("killed", "killed after"):
+            target = tmp_path / f"{mode}-{fail_at}"
+            with using(FaultyFiles(fail_at, mode)), pytest.raises(Killed):
+                export(source, target)
+            left = whole(target) if target.exists() else {}
+            assert left in ({}, untouched), (fail_at, mode)
+            if not left:
+                assert whole(export(source, target).path) == untouched
 
 
 @pytest.mark.parametrize(
