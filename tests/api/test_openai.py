@@ -4,6 +4,7 @@ The whole file runs once more with the 1.109 client, see `test_openai_older.py`.
 """
 
 import io
+import re
 import time
 
 import openai
@@ -170,6 +171,11 @@ BAD = [
     ({"metadata": {str(n): "v" for n in range(17)}}, "metadata"),
     ({"method": {"type": "reinforcement"}}, "method.type"),
     ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 3}}}}, "method.dpo.hyperparameters.beta"),
+    ({"method": {"type": "dpo", "supervised": {"hyperparameters": {"n_epochs": 2}}}}, "method.supervised"),
+    ({"method": {"type": "supervised", "dpo": {"hyperparameters": {"beta": 0.2}}}}, "method.dpo"),
+    ({"hyperparameters": {"n_epochs": 3},
+      "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}},
+     "hyperparameters.n_epochs"),
     ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
     ({"extra_body": {"luthier": {"lora_dmi": 3}}}, "luthier.lora_dmi"),
     ({"extra_body": {"luthier": {"lora_dim": -1}}}, "luthier.lora_dim"),
@@ -192,6 +198,34 @@ def test_bad_values_are_refused_by_name(sdk, training_file, change, param):
     assert error.param == param or param in str(error.body), error.body
     assert error.request_id.startswith("req_")
     assert sdk.files.retrieve(training_file).status == "processed"
+
+
+OUT_OF_RANGE = [("n_epochs", value, "should be 'auto' or a whole number from 1 to 50")
+                for value in (300, "3", 0, 1.5, True)]  # fmt: skip
+OUT_OF_RANGE += [
+    ("batch_size", 257, "should be 'auto' or a whole number from 1 to 256"),
+    ("learning_rate_multiplier", 0, "should be 'auto' or a number above 0 up to 1e+06"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), OUT_OF_RANGE)
+def test_a_number_out_of_range_is_answered_with_the_range(sdk, training_file, name, value, said):
+    for place in ("hyperparameters", "method"):
+        given = {"hyperparameters": {name: value}}
+        if place == "method":
+            given = {"method": {"type": "supervised", "supervised": given}}
+        with pytest.raises(openai.BadRequestError, match=re.escape(said)):
+            sdk.fine_tuning.jobs.create(model="starter", training_file=training_file, **given)
+
+
+def test_the_same_hyperparameters_in_both_places_are_no_contradiction(sdk, training_file):
+    words = {"n_epochs": 2}
+    method = {"type": "supervised", "supervised": {"hyperparameters": {**words, "batch_size": 4}}}
+    job = sdk.fine_tuning.jobs.create(
+        model="starter", training_file=training_file, hyperparameters=words, method=method
+    )
+    assert job.hyperparameters.n_epochs == 2
+    sdk.fine_tuning.jobs.cancel(job.id)
 
 
 def test_jobs_are_listed_newest_first_and_by_metadata(sdk, training_file):

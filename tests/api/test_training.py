@@ -68,6 +68,13 @@ def test_the_job_says_what_it_was_and_what_came_out(client, job):
     assert job.error is None
 
 
+def test_the_list_shows_the_same_job(client, job):
+    (listed,) = [one for one in client.fine_tuning.jobs.list() if one.id == job.id]
+    assert listed == client.fine_tuning.jobs.retrieve(job.id)
+    assert listed.result_files
+    assert listed.trained_tokens > 0
+
+
 def test_its_figures_are_a_file(client, job):
     (id,) = job.result_files
     assert client.files.retrieve(id).purpose == "fine-tune-results"

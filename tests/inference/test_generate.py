@@ -132,3 +132,39 @@ def test_an_interrupted_answer_leaves_no_half_cache(
 
 def _interrupted(*_: object) -> torch.Tensor:
     raise KeyboardInterrupt
+
+
+def longrope(path: Path, border: int = 20) -> nn.Module:
+    """A model that turns its positions by another rule beyond 20 tokens."""
+    half = 32 // 4 // 2
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0] * half}
+    rope |= {"long_factor": [4.0] * half, "original_max_position_embeddings": border}
+    named = {"rope_parameters": rope, "original_max_position_embeddings": border}
+    return load_base(tiny_model_folder(path, "phi3", **named), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("length", [5, 19, 20, 21, 40])
+def test_an_answer_that_crosses_the_border_of_longrope_is_that_without_a_cache(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.inference.generate.CHUNK_T", 8)
+    model = longrope(tmp_path)
+    prompt = [(7 * place) % 250 for place in range(1, length + 1)]
+    wanted = uncached(model, prompt, 24)
+    assert list(generate(model, prompt, max_new_tokens=24)) == wanted
+    other = [*prompt[:-1], 9]
+    both = batch_generate(model, [prompt, other], max_new_tokens=24)
+    assert both == [wanted, uncached(model, other, 24)]
+
+
+def test_a_dialogue_over_the_border_of_longrope_and_back_reuses_no_stale_key(
+    tmp_path: Path,
+) -> None:
+    model = longrope(tmp_path)
+    cache = PrefixCache(model)
+    prompt = [(7 * place) % 250 for place in range(1, 18)]
+    first = list(generate(model, prompt, max_new_tokens=12, prefix_cache=cache))
+    assert len(cache.ids) > 20
+    for again in ([*prompt[:9], 3], [*prompt, *first, 4, 5], [*prompt[:4], 8]):
+        made = generate(model, again, max_new_tokens=6, prefix_cache=cache)
+        assert list(made) == uncached(model, again, 6)

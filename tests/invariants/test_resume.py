@@ -25,6 +25,7 @@ from tests.invariants.runs import (
 from tests.tiny import TEMPLATE, tiny_model_folder
 
 from luthier import events
+from luthier.durable import hash_file, publish_folder
 
 SETTINGS: dict[str, Any] = {
     "per_device_train_batch_size": 6,
@@ -328,3 +329,40 @@ def test_of_two_processes_on_one_folder_one_runs(bench: Bench, tmp_path: Path) -
     kinds = [event["type"] for event in events.read(run / "events.jsonl")]
     assert kinds.count("started") == kinds.count("finished") == 1
     assert len(steps) == read_events(run, "finished")[-1]["step"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "truncated"])
+def test_a_lost_best_checkpoint_is_forgotten_and_the_run_goes_on(
+    bench: Bench, done: Path, tmp_path: Path, damage: str
+) -> None:
+    run = begun(done, tmp_path / "run")
+    first, last = checkpoints(run)
+    state = json.loads((last / "state.json").read_text())
+    state["best"] |= {"step": 2, "value": 0.9}  # as if step 2 were far the best
+    rewrite(last, "state.json", json.dumps(state))
+    if damage == "gone":
+        shutil.rmtree(first)
+    else:
+        (first / "weights.safetensors").write_bytes(b"")
+    bench.server.run(*command(bench, run), "--resume")
+    said = [e["text"] for e in read_events(run, "warning") if "best checkpoint" in e["text"]]
+    assert len(said) == 1
+    assert "step 2 (accuracy 0.9), cannot be used" in said[0]
+    (ended,) = read_events(run, "finished")[-1:]
+    assert ended["reason"] == "completed"
+    assert ended["summary"]["best_step"] in (4, 6)
+
+
+def rewrite(folder: Path, name: str, text: str) -> None:
+    """Change one file of a saved folder as its writer would have."""
+    body = json.loads((folder / "manifest.json").read_text())
+    (folder / name).unlink()
+    content = {path.name: path for path in folder.iterdir() if path.name != "manifest.json"}
+    staged = folder.with_name("staged")
+    staged.mkdir()
+    for other, path in content.items():
+        path.rename(staged / other)
+    (staged / name).write_text(text)
+    shutil.rmtree(folder)
+    hashes = {path.name: hash_file(path) for path in staged.iterdir()}
+    publish_folder(staged, folder, kind=body["kind"], record=body["record"], hashes=hashes)

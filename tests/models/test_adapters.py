@@ -342,3 +342,33 @@ def test_files_carry_plain_names_and_a_complete_config(tmp_path):
     assert config["target_modules"] == ["q_proj"]
     assert (config["r"], config["lora_alpha"], config["bias"]) == (4, 4, "none")
     assert config["base_model_name_or_path"] == "org/base"
+
+
+@pytest.mark.parametrize("whole", ["embed_tokens", "lm_head"])
+@pytest.mark.parametrize("saved", ["both", "one"])
+def test_an_adapter_that_keeps_a_tied_pair_tied_loads(tmp_path, whole, saved):
+    folder = tiny_model_folder(tmp_path / "base", tie=True)
+    theirs = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(folder),
+        LoraConfig(
+            task_type="CAUSAL_LM", r=4, target_modules=["q_proj"], modules_to_save=[whole],
+            ensure_weight_tying=True,
+        ),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1 * torch.randn_like(weight))
+    theirs.save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    state = load_file(path)
+    pair = sorted(
+        name for name in state if name.endswith(("embed_tokens.weight", "lm_head.weight"))
+    )
+    if saved == "one":
+        for name in pair[1:]:
+            del state[name]
+        save_file(state, path, metadata={"format": "pt"})
+    ours = load_base(folder, dtype=torch.float32)
+    load_adapter(ours, tmp_path / "adapter")
+    assert_equal_logits(logits(ours), logits(theirs, attention="their own"))

@@ -438,3 +438,17 @@ def test_random_weights_that_do_not_fit_are_refused_before_they_are_made(tmp_pat
     )
     with pytest.raises(CapacityError, match="random weights of this config take"):
         load_base(folder, dtype=torch.float32, from_scratch_seed=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_a_tied_model_stored_by_its_head_alone_is_the_same_model(tmp_path, family):
+    folder = tiny_model_folder(tmp_path, family, tie=True)
+    wanted = logits(load_base(folder, dtype=torch.float32))
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    (name,) = [name for name in state if name.endswith(("embed_tokens.weight", "wte.weight"))]
+    state["lm_head.weight"] = state.pop(name)
+    save_file(state, path, metadata={"format": "pt"})
+    model = load_base(folder, dtype=torch.float32)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert torch.equal(logits(model), wanted)

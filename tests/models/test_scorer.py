@@ -153,13 +153,6 @@ def test_the_head_is_compared_with_the_models_own(tmp_path):
         check_head(model)
 
 
-def test_unpacked_recomputation_refuses_dropout(tmp_path):
-    model = load_base(tiny_model_folder(tmp_path), dtype=torch.float32)
-    adapters = attach(model, rank=4, alpha=8, dropout=0.5, targets="q_proj", seed=1)
-    with pytest.raises(ArchitectureError, match=r"lora_dropout 0\.5"):
-        Scorer(model, adapters=adapters, packed=False, checkpointing="full")
-
-
 def test_dropout_is_off_in_generation_even_right_after_a_step(tmp_path):
     model = load_base(tiny_model_folder(tmp_path), dtype=torch.float32)
     adapters = attach(model, rank=4, alpha=8, dropout=0.5, targets=["q_proj", "v_proj"], seed=1)
@@ -174,7 +167,7 @@ def test_dropout_is_off_in_generation_even_right_after_a_step(tmp_path):
         assert torch.equal(model(ids).logits, before)
 
 
-def test_positions_that_depend_on_the_longest_sequence_are_not_packed(tmp_path):
+def longrope(tmp_path):
     half = 32 // 4 // 2
     rope = {
         "rope_type": "longrope",
@@ -186,10 +179,40 @@ def test_positions_that_depend_on_the_longest_sequence_are_not_packed(tmp_path):
     folder = tiny_model_folder(
         tmp_path, "phi3", rope_parameters=rope, original_max_position_embeddings=20
     )
-    scorer = Scorer(load_base(folder, dtype=torch.float32))
+    return load_base(folder, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_sequence_beyond_the_border_of_its_positions_changes_no_other(tmp_path, share):
+    model = longrope(tmp_path)
     rows = sequences()
-    short = pack([row for row in rows if len(row.ids) <= 20], share=False)
+    assert {len(row.ids) > 20 for row in rows} == {True, False}
+    batch = pack(rows, share=share)
     with torch.no_grad():
-        assert torch.isfinite(scorer(short).logp_S).all()
-        with pytest.raises(ArchitectureError, match="cannot be packed for phi3"):
-            scorer(pack(rows, share=False))
+        found = Scorer(model)(batch).logp_S
+        for number, row in enumerate(rows):
+            with generation_mode(model):
+                logits = model(input_ids=torch.from_numpy(row.ids).long()[None]).logits[0]
+            whole = logits.log_softmax(-1)[:-1].gather(
+                -1, torch.from_numpy(row.ids[1:]).long()[:, None]
+            )
+            wanted = whole[:, 0][torch.from_numpy(row.weights[1:] > 0)]
+            ours = found[torch.from_numpy(batch.target_sequence == number)]
+            assert torch.allclose(ours, wanted, atol=1e-4), number
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_layers_computed_again_drop_out_the_tokens_of_their_own_sequence(tmp_path, packed):
+    gradients = []
+    for checkpointing in ("none", "full"):
+        model = longrope(tmp_path / checkpointing)
+        adapters = attach(model, rank=4, alpha=8, dropout=0.3, targets=["qkv_proj"], seed=1)
+        with torch.no_grad():
+            for layer in adapters.layers.values():
+                layer.lora_B.fill_(0.1)
+        scorer = Scorer(model, adapters=adapters, packed=packed, checkpointing=checkpointing)
+        scorer(pack(sequences(), share=False), step=3).logp_S.sum().backward()
+        gradients.append([weight.grad for _, weight in adapters.named_trained()])
+    for plain, again in zip(*gradients, strict=True):
+        assert plain.abs().sum() > 0
+        assert torch.allclose(plain, again, atol=1e-6)

@@ -21,13 +21,19 @@ class Best:
 
     def update(self, step: int, value: float) -> bool:
         """Take in one evaluation; returns whether it is the best so far (a tie is not)."""
-        sign = 1 if self.metric == "loss" else -1
-        better = self.value is None or sign * value < sign * self.value
+        better = self.value is None or self._is_better(value, self.value)
         if better:
             self.value, self.step, self.waited = value, step, 0
         else:
             self.waited += 1
         return better
+
+    def loses_to(self, value: float) -> bool:
+        """Whether a figure is better than the best one; False before the first."""
+        return self.value is not None and self._is_better(value, self.value)
+
+    def _is_better(self, value: float, other: float) -> bool:
+        return value < other if self.metric == "loss" else value > other
 
     @property
     def exhausted(self) -> bool:

@@ -38,13 +38,48 @@ class PrefixCache:
         self._model = model
         # State-space layers cannot take a token back; the others are kept whole, windows included.
         self.trims = not _has_recurrent_layers(model.config)
+        self._border = rope_border(model.config)
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
         config = None if self.trims else self._model.config
-        self.ids: list[int] = []
+        self.rows: list[list[int]] = [[]]
+        self._beyond = False  # computed as part of a text longer than the border
         self.state = DynamicCache(config=config)
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens whose keys and values are here; of several rows those of the first."""
+        return self.rows[0]
+
+    def outdated(self, num_new: int) -> bool:
+        """Whether what is here was computed with other rotary positions than `num_new` more need.
+
+        Where a model turns its positions by one rule up to a length and by another beyond it, keys
+        of one side are wrong on the other.
+        """
+        if self._border is None or not self.ids:
+            return False
+        return self._beyond != (len(self.ids) + num_new > self._border)
+
+    def add(self, rows: Sequence[Sequence[int]]) -> None:
+        """Take note of tokens that were computed behind those that are here."""
+        if not self.ids:
+            self.rows = [[] for _ in rows]
+        for held, new in zip(self.rows, rows, strict=True):
+            held.extend(new)
+        self._beyond = self._border is not None and len(self.ids) > self._border
+
+    def chunks(self, num_new: int) -> list[int]:
+        """Lengths in which `num_new` tokens are computed; the first reaches over the border."""
+        first = CHUNK_T
+        if self._border is not None and len(self.ids) + num_new > self._border:
+            first = max(CHUNK_T, self._border + 1 - len(self.ids))
+        if num_new <= first:
+            return [num_new]
+        rest = num_new - first
+        return [first, *[CHUNK_T] * (rest // CHUNK_T), *[rest % CHUNK_T][: rest % CHUNK_T]]
 
     def reuse(self, prompt_ids: Sequence[int]) -> int:
         """Keep what agrees with a prompt; returns how many of its tokens need no computing.
@@ -62,6 +97,8 @@ class PrefixCache:
                 del self.ids[agreed:]
             else:
                 self.clear()
+        if self.outdated(len(prompt_ids) - len(self.ids)):
+            self.clear()
         return len(self.ids)
 
 
@@ -193,15 +230,18 @@ def _greedy(
 def _extend(model: nn.Module, cache: PrefixCache, fresh: Sequence[list[int]]) -> Tensor:
     """Logits (B, V) behind the last of new tokens, which are in the cache afterwards."""
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    if cache.outdated(len(fresh[0])):
+        fresh = [[*old, *new] for old, new in zip(cache.rows, fresh, strict=True)]
+        cache.clear()
     ids_BT = torch.tensor(fresh, dtype=torch.int64, device=device)
     keep: dict[str, Any] = {"logits_to_keep": 1} if _keeps_last(type(model)) else {}
     try:
-        for chunk_BT in ids_BT.split(CHUNK_T, dim=1):
+        for chunk_BT in ids_BT.split(cache.chunks(len(fresh[0])), dim=1):
             output = model(input_ids=chunk_BT, past_key_values=cache.state, use_cache=True, **keep)
     except BaseException:  # Ctrl-C too: layers may be of different lengths now
         cache.clear()
         raise
-    cache.ids += fresh[0]
+    cache.add(fresh)
     logits: Tensor = output.logits[:, -1]
     return logits
 
@@ -231,6 +271,19 @@ class _Choice:
         probs_V = probs_V.where(probs_V.cumsum(-1) - probs_V < self._top_p, 0.0)
         drawn = torch.multinomial(probs_V, 1, generator=self._draw)
         return int(order_V[drawn])
+
+
+def rope_border(config: Any) -> int | None:
+    """Tokens beyond which a model turns all its rotary positions by another rule (longrope)."""
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    borders = [
+        int(kind.get("original_max_position_embeddings") or text.max_position_embeddings)
+        for kind in kinds
+        if kind.get("rope_type") == "longrope"
+    ]
+    return min(borders, default=None)
 
 
 def context_length(model: nn.Module) -> int | None:

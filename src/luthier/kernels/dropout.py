@@ -11,6 +11,8 @@ One 64-bit value (`kernels.splitmix`) serves four columns, 16 bits each.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -46,6 +48,18 @@ class TokenKeys:
     def clear(self) -> None:
         """Forget the tokens, so that a forward pass without its own is noticed."""
         self._key_T = None
+
+    def held(self) -> AbstractContextManager[None]:
+        """Within, the tokens of now, whichever were set since."""
+        return self._with(self._key_T)
+
+    @contextmanager
+    def _with(self, key_T: Tensor | None) -> Iterator[None]:
+        before, self._key_T = self._key_T, key_T
+        try:
+            yield
+        finally:
+            self._key_T = before
 
     def of_module(self, module: int) -> Tensor:
         """The hash of each token for one module, int64."""

@@ -132,6 +132,9 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None 
     for name in modules:
         adapters.put_module(name)
     state = load_file(path)
+    if other := _other_of_pair(model, modules, config):
+        adapters.put_module(other)
+        state[f"{PREFIX}{other}.weight"] = state[f"{PREFIX}{modules[0]}.weight"]
     if bad := [name for name, value in state.items() if not is_finite(value)]:
         raise refused(folder, f"{len(bad)} tensors hold NaN or infinity, first {bad[0]}")
     adapters.load_state(state)
@@ -152,6 +155,7 @@ def _sort_tensors(
     if not specs:
         raise refused(folder, f"{WEIGHTS} has no tensors")
     saved = config.get("modules_to_save") or ()
+    tied = bool(saved) and bool(config.get("ensure_weight_tying"))
     pairs: dict[str, set[str]] = {}
     whole: dict[str, list[str]] = {}
     problems = []
@@ -161,8 +165,11 @@ def _sort_tensors(
             pairs.setdefault(match[1], set()).add(match[2])
             continue
         module, _, leaf = name.rpartition(".")
-        declared = any(module == s or module.endswith("." + s) for s in saved)
-        if name == key or not declared or leaf not in {"weight", "bias"}:
+        # With `ensure_weight_tying` PEFT saves the other matrix of the pair without declaring it.
+        declared = tied or any(module == s or module.endswith("." + s) for s in saved)
+        if "lora_embedding_" in leaf:
+            problems.append(f"it adapts the embedding {module}; luthier adapts linear layers")
+        elif name == key or not declared or leaf not in {"weight", "bias"}:
             problems.append(
                 f"tensor {key} is neither A nor B of a layer, nor declared in modules_to_save"
             )
@@ -232,6 +239,17 @@ def _plan_modules(
                 f"{ {leaf: tuple(value.shape) for leaf, value in mine.items()} or 'no such embedding or head' }",
             )
     return list(whole)
+
+
+def _other_of_pair(
+    model: PreTrainedModel, modules: list[str], config: Mapping[str, Any]
+) -> str | None:
+    """The head or embedding that an adapter means to change too, where it holds one of a tied pair."""
+    if not config.get("ensure_weight_tying") or len(modules) != 1:
+        return None
+    pairs = model.get_expanded_tied_weights_keys(all_submodels=True).items()
+    names = {name.removesuffix(".weight") for pair in pairs for name in pair}
+    return next(iter(names - {modules[0]}), None) if modules[0] in names else None
 
 
 def _shape(base: torch.nn.Module) -> tuple[int, int]:

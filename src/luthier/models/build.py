@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch.overrides import TorchFunctionMode
 from transformers import (
     AutoConfig,
@@ -23,6 +24,14 @@ from transformers import (
 
 from luthier.errors import ArchitectureError, ModelError
 from luthier.kernels.attention import ATTENTION, register
+
+_REFUSALS = (
+    KeyError, TypeError, AttributeError, IndexError, RuntimeError, ArithmeticError, AssertionError,
+    StrictDataclassError,
+)  # fmt: skip
+"""What transformers and torch raise where a config's values make no model."""
+
+_SAYS_NOTHING = (("torch_dtype", "auto"), ("dtype", "auto"))
 
 
 class _EmptyWithoutStorage(TorchFunctionMode):
@@ -51,6 +60,7 @@ def make_config(fields: Mapping[str, Any], report: list[str]) -> PretrainedConfi
         ModelError: transformers refuses the values.
     """
     fields = {key: value for key, value in fields.items() if key != "auto_map"}
+    fields = {k: v for k, v in fields.items() if (k, v) not in _SAYS_NOTHING}
     model_type = fields["model_type"]
     try:
         config = AutoConfig.for_model(**fields)
@@ -61,7 +71,7 @@ def make_config(fields: Mapping[str, Any], report: list[str]) -> PretrainedConfi
             why="luthier runs no code that comes with a model",
             fix="pip install -U transformers, or choose a known family: luthier gallery list",
         ) from error
-    except (KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
+    except _REFUSALS as error:
         raise ModelError(
             f"the config of this {model_type} model makes no sense: {first_line(error)}",
             why="transformers refuses its values",
@@ -97,14 +107,7 @@ def build(config: PretrainedConfig, *, storage: bool) -> PreTrainedModel:
             why="a causal language model whose attention can be exchanged is needed",
             fix="choose a model of a known family: luthier gallery list",
         ) from error
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        ArithmeticError,
-    ) as error:
+    except _REFUSALS as error:
         raise ModelError(
             f"the config of this {config.model_type} model makes no sense: {first_line(error)}",
             why="transformers cannot build a model from its values",
@@ -118,7 +121,14 @@ def generation_config(folder: Path) -> GenerationConfig | None:
     """The folder's `generation_config.json`, if it has one."""
     if not (folder / "generation_config.json").is_file():
         return None
-    return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, *_REFUSALS) as error:
+        raise ModelError(
+            f"{folder / 'generation_config.json'} cannot be used: {first_line(error)}",
+            why="transformers refuses its values",
+            fix="mend the file, or remove it: its values are then those of config.json",
+        ) from error
 
 
 @contextmanager

@@ -190,11 +190,12 @@ def _match(
             names[name] = found
         elif not name.endswith(_COMPUTED):
             unused.append(name)
-    missing = sorted(set(wanted) - set(names.values()))
+    # A tied pair may be stored by either of its names; the one that tying copies from is filled.
     filled = set(names.values())
-    missing = [name for name in missing if tied.get(name) not in filled]
-    sources = {source: head for head, source in tied.items()}
-    missing = [name for name in missing if sources.get(name) not in filled]
+    alone = {head: source for head, source in tied.items() if source not in filled}
+    names = {name: alone.get(place, place) for name, place in names.items()}
+    filled = set(names.values())
+    missing = [name for name in sorted(set(wanted) - filled) if tied.get(name) not in filled]
     wrong = [
         f"{name} is {list(specs[name].shape)}, the config makes it {list(wanted[place].shape)}"
         for name, place in names.items()

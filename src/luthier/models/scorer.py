@@ -8,7 +8,8 @@ with their own attention: slower, never wrong.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.errors import ArchitectureError
 from luthier.kernels.attention import TreeLayout
-from luthier.kernels.attention.layout import BatchLike
+from luthier.kernels.attention.layout import BatchLike, TreeCall
 from luthier.kernels.head_logprob import head_logprob
 from luthier.models.adapters import Adapters
 from luthier.models.build import generation_mode, own_attention
@@ -74,8 +75,8 @@ class Scorer:
         seed: Of the run; dropout masks are a function of it.
 
     Raises:
-        ArchitectureError: Layers cannot be recomputed, dropout meets what it cannot follow, or the
-            head of a family that runs unpacked does something that is not known here.
+        ArchitectureError: Layers cannot be recomputed, or the head of a family that runs unpacked
+            does something that is not known here.
     """
 
     def __init__(
@@ -91,17 +92,10 @@ class Scorer:
         self.model, self.device, self.packed = model, torch.device(device), packed
         self.adapters, self.seed = adapters, seed
         self.head, self._longest = head_of(model.config), longest_packed(model.config)
-        if checkpointing == "full" and not packed and adapters and adapters.shared.dropout:
-            raise ArchitectureError(
-                f"{model.config.model_type} runs one sequence at a time, "
-                f"with lora_dropout {adapters.shared.dropout} and gradient_checkpointing",
-                why="layers computed again would drop out the tokens of another sequence",
-                fix="--lora_dropout 0, or --gradient_checkpointing none",
-            )
         if not packed:
             model.set_attn_implementation(own_attention(model.config))
             check_head(model)
-        _set_checkpointing(model, checkpointing)
+        _set_checkpointing(model, checkpointing, self._again)
 
     def __call__(self, batch: Batch, *, step: int | None = None) -> Scores:
         """Score every target of a micro-batch, with gradient where enabled.
@@ -127,13 +121,9 @@ class Scorer:
         return Scores(logp_S, top1_S)
 
     def _packed(self, batch: Batch, step: int | None) -> Tensor:
-        if self._longest is not None and (length := int(batch.positions.max()) + 1) > self._longest:
-            raise ArchitectureError(
-                f"a sequence of {length:,} tokens cannot be packed for {self.model.config.model_type}",
-                why=f"beyond {self._longest:,} tokens its rotary positions depend on the longest "
-                "sequence of a row, so that sequences would change each other",
-                fix=f"--seq_length {self._longest}",
-            )
+        if self._longest is not None and int(batch.positions.max()) >= self._longest:
+            # Rotary positions depend on the longest sequence of a row: each gets its own.
+            return self._one_by_one(batch, step)
         self._set_dropout(step, batch.sample_T, batch.nodes, batch.positions)
         hidden_TD = self.model.base_model(
             input_ids=self._tensor(batch.ids)[None],
@@ -152,8 +142,9 @@ class Scorer:
             rows_L = _path_rows(batch, int(batch.target_row[chosen].max()))
             if self.adapters is not None:
                 self._set_keys(step, numbers_T[rows_L], batch.positions[rows_L])
+            alone = {"tree": _alone(len(rows_L), self.device)} if self.packed else {}
             hidden_LD = self.model.base_model(
-                input_ids=self._tensor(batch.ids[rows_L])[None], use_cache=False
+                input_ids=self._tensor(batch.ids[rows_L])[None], use_cache=False, **alone
             ).last_hidden_state[0]
             # A row's depth in the tree is its place in its sequence.
             parts.append(
@@ -162,6 +153,15 @@ class Scorer:
             orders.append(chosen)
         back_S = np.argsort(np.concatenate(orders))
         return torch.cat(parts).index_select(0, self._tensor(back_S))
+
+    def _again(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Around a layer's forward pass, and around its repetition in backward: the same tokens.
+
+        Of several sequences that run one at a time, the last one's would drop out otherwise.
+        """
+        if self.adapters is None:
+            return nullcontext(), nullcontext()
+        return nullcontext(), self.adapters.switch.keys.held()
 
     def _set_dropout(
         self,
@@ -284,7 +284,26 @@ def _sequence_numbers(sample_T: NDArray[np.int64], nodes: Sequence[object]) -> N
     return numbers_T
 
 
-def _set_checkpointing(model: PreTrainedModel, checkpointing: Checkpointing) -> None:
+def _alone(length: int, device: torch.device) -> TreeLayout:
+    """The tree of one sequence that shares nothing."""
+    return TreeLayout(
+        num_tokens=length,
+        nodes=((0, length, ()),),
+        max_depth=length,
+        max_q=length,
+        device=device,
+        cu_q=torch.tensor([0, length], dtype=torch.int32, device=device),
+        cu_k=torch.tensor([0, length], dtype=torch.int32, device=device),
+        kv_index=torch.arange(length, device=device),
+        tree_calls=(TreeCall(0, length, 0, length, True),),
+    )
+
+
+def _set_checkpointing(
+    model: PreTrainedModel,
+    checkpointing: Checkpointing,
+    again: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]],
+) -> None:
     layers = [
         module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)
     ]
@@ -300,5 +319,5 @@ def _set_checkpointing(model: PreTrainedModel, checkpointing: Checkpointing) -> 
         # Not the reentrant form: with a frozen embedding it gives adapters no gradient at all.
         # Nothing random is left in a layer whose state would have to be kept.
         layer._gradient_checkpointing_func = partial(
-            checkpoint, use_reentrant=False, preserve_rng_state=False
+            checkpoint, use_reentrant=False, preserve_rng_state=False, context_fn=again
         )

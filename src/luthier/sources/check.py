@@ -13,6 +13,7 @@ from luthier.errors import (
     TokenizerError,
 )
 from luthier.gallery import family_of
+from luthier.sources.config_types import type_problems
 
 MAX_CONFIG_BYTES = 2**20
 MAX_PLAIN_BYTES = 2**34
@@ -83,8 +84,9 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
         )
     _refuse_quantised(config, path)
     text = config.get("text_config")
-    problems = [*_size_problems(config)]
-    problems += _size_problems(text) if isinstance(text, Mapping) else []
+    problems = [*_size_problems(config), *type_problems(config)]
+    if isinstance(text, Mapping):
+        problems += [*_size_problems(text), *type_problems(text)]
     if problems:
         raise _config_error(path, "; ".join(problems))
 
@@ -101,6 +103,13 @@ def check_tokenizer_fits(num_tokens: int, embedding_rows: int) -> None:
             why=f"ids {embedding_rows:,} to {num_tokens - 1:,} have no embedding",
             fix="use the tokenizer that belongs to the model, or remove the added tokens",
         )
+
+
+def embedding_rows(config: Mapping[str, Any]) -> int | None:
+    """Rows of the embedding by a checked config; None where it names none."""
+    text = config.get("text_config")
+    value = (text if isinstance(text, Mapping) else config).get("vocab_size")
+    return value if isinstance(value, int) else None
 
 
 def ignored_code(config: Mapping[str, Any]) -> str | None:

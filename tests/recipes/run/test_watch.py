@@ -99,3 +99,20 @@ def test_notes_of_the_loop_become_warnings(tmp_path):
     bench.watcher(report(1))
     assert bench.events("warning")[0]["text"] == "loss scale 8192"
     assert bench.watcher.state.notes == []
+
+
+def test_where_every_evaluation_is_worse_than_the_start_that_is_said(tmp_path):
+    bench = Bench(tmp_path, [2, 3, 2.5, 4], last=3)
+    bench.watcher.run_evaluation(0)
+    assert bench.run(3) is None
+    found = [(e["best"], e["start_was_better"]) for e in bench.events("evaluated")]
+    assert found == [(False, False), (True, True), (True, True), (False, False)]
+    assert bench.watcher.no_gain == (
+        "every evaluation was worse than the model before training: loss 2 then, 2.5 at best; "
+        "the result is step 2 all the same"
+    )
+    (tmp_path / "better").mkdir()
+    better = Bench(tmp_path / "better", [2, 1.5], last=1)
+    better.watcher.run_evaluation(0)
+    better.run(1)
+    assert better.watcher.no_gain is None

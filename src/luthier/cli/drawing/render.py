@@ -256,7 +256,9 @@ def describe(fields: Mapping[str, Any]) -> str:
     if kind == "resumed":
         return f"resumed from step {fields['from_step']:,}"
     if kind == "evaluated":
-        best = "  (best so far)" if fields.get("best") is True else ""
+        worse = fields.get("start_was_better") is True
+        said = "best so far, but worse than before training" if worse else "best so far"
+        best = f"  ({said})" if fields.get("best") is True else ""
         return (
             f"evaluated at step {fields['step']:,}: {_figures(fields.get('metrics', fields))}{best}"
         )

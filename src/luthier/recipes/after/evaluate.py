@@ -19,7 +19,6 @@ from torch import Tensor
 from luthier.config.read import Resolved, load, load_saved
 from luthier.config.settings import Settings
 from luthier.data.prepare import Prepared, prepare
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example
 from luthier.engine.distribution import Ranks
 from luthier.engine.evaluate import evaluate
@@ -30,6 +29,7 @@ from luthier.planner.plan import how_of
 from luthier.planner.shape import Shape
 from luthier.recipes.after.rendering import recorded_rendering
 from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.run.choices import (
     DTYPES,
     Machine,
@@ -138,7 +138,7 @@ def _settings(
 
 
 def _read(settings: Settings, source: ModelSource) -> tuple[Prepared, list[str]]:
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     then = recorded_rendering(source).get("now")
     limit = context_length(source.config) or settings.seq_length
     rows = load_rows(settings, settings.dataset)

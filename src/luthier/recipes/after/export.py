@@ -23,7 +23,6 @@ from torch import Tensor
 from luthier import events
 from luthier.config.read import load_saved
 from luthier.config.settings import Settings
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example
 from luthier.durable import DurableFolder, hash_file
 from luthier.errors import AdapterError, DataError, NonFiniteError
@@ -34,6 +33,7 @@ from luthier.models.save import save_model
 from luthier.recipes.after.open_model import quantisation_of, training_of
 from luthier.recipes.after.rendering import open_rendering, recorded_rendering
 from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
 from luthier.recipes.run.ends import (
     GENERATION,
@@ -116,6 +116,7 @@ def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Expo
     source = resolve_source(name)
     if source.adapter is None:
         return _whole(name, source, output)
+    open_tokenizer(source)  # refused before the weights are loaded
     how = training_of(source)
     machine = this_machine()
     own = source.config.get("dtype") or source.config.get("torch_dtype") or "auto"
@@ -204,7 +205,7 @@ def _write_beside(
     new: DurableFolder, source: ModelSource, kind: Kind, notes: dict[str, str] | None = None
 ) -> tuple[str, ...]:
     """Tokenizer, template, rendering, the ends that were learned, and card; what to say of them."""
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     write_text_side(new.path, tokenizer, _rendering(source))
     notices = _settle_ends(new.path, source)
     settings, data, history = None, None, None
@@ -251,7 +252,7 @@ def _rendering(source: ModelSource) -> dict[str, Any]:
     """How the training rendered; for an adapter from elsewhere, the family's template."""
     if how := recorded_rendering(source):
         return how
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     return {"chat_template": tokenizer.chat_template or source.family.chat_template}
 
 
@@ -268,13 +269,13 @@ def _rows(source: ModelSource) -> tuple[list[Any], str]:
             return ids, f"{len(ids)} training rows"
     text = (files("luthier") / "starter" / "data" / "sft_eval.jsonl").read_text("utf-8")
     lines = [json.loads(line)["messages"] for line in text.splitlines()[:ROWS]]
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     ids = [tokenizer.encode("\n".join(m["content"] for m in line))[:TOKENS] for line in lines]
     return ids, f"{len(ids)} built-in texts"
 
 
 def _rendered(source: ModelSource, settings: Settings) -> Sequence[Example]:
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     how = recorded_rendering(source)
     then = how.get("now")
     renderer, _ = make_renderer(

@@ -66,6 +66,7 @@ def open_model(
     source = resolve_source(name, revision=revision)
     machine = this_machine()
     how = training_of(source)
+    rendering = open_rendering(source)  # before the weights: what is wrong with it is said sooner
     notices: list[str] = []
     dtype_name, _ = choose_dtype(how.get("torch_dtype", torch_dtype), machine)
     model = load_base(
@@ -76,7 +77,6 @@ def open_model(
         report=notices,
     )
     adapters = load_adapter(model, source.adapter, dropout=0.0) if source.adapter else None
-    rendering = open_rendering(source)
     return Opened(
         source,
         model,

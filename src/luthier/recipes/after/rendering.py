@@ -13,6 +13,7 @@ from luthier.data.rendering.template import choose_template
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Message
 from luthier.errors import FormatError
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.sources.source import ModelSource
 
 UNLIMITED = 2**24
@@ -36,7 +37,7 @@ class Rendering:
 def open_rendering(source: ModelSource) -> Rendering:
     """Rendering as in the training of this result; a base model's own otherwise."""
     recorded = recorded_rendering(source)
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     now = recorded.get("now")
     template, notice = None, None
     if recorded.get("apply_chat_template", True):

@@ -15,6 +15,7 @@ from luthier.data.types import Example, Sample
 from luthier.errors import ModelNotFoundError, NoRowsError
 from luthier.planner.device import Device, this_machine
 from luthier.recipes.before.inputs import load_rows, make_renderer
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.sources.source import ModelSource, resolve_local
 
 RENDERED = 4_000
@@ -52,7 +53,7 @@ def gather(resolved: Resolved, *, goal: str = "", device: str | None = None) -> 
     settings = resolved.settings
     machine = Device.parse(device) if device else this_machine(settings.devices)
     source = _source(settings.model)
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     samples = load_samples(
         settings.dataset, columns=settings.columns, encoding=settings.encoding, objective=None
     ).samples

@@ -13,6 +13,7 @@ from luthier.data.rendering.template import choose_template
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Sample
 from luthier.recipes.before.inputs import context_length, make_renderer, template_source, thought_of
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.sources.source import ModelSource, resolve_source
 
 
@@ -27,7 +28,7 @@ def check_data(resolved: Resolved, *, progress: Progress | None = None) -> Repor
     """
     settings = resolved.settings
     source = resolve_source(settings.model, revision=settings.revision)
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     columns, encoding = settings.columns, settings.encoding
     if resolved.provenance.get("objective", "default") == "default":
         first = head_samples(settings.dataset, columns=columns, encoding=encoding)

@@ -11,11 +11,11 @@ from luthier.config.settings import Settings
 from luthier.data.load import load_samples
 from luthier.data.rendering.render import Renderer
 from luthier.data.tokens.token_rates import PER_MESSAGE, Rates, rates_for
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import BadRow, Conversation, Feedback, Message, Preference, Sample, Text
 from luthier.errors import ModelNotFoundError
 from luthier.gallery import find_model, nearest_names
 from luthier.recipes.before.inputs import make_renderer
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.sources.source import ModelSource, resolve_local
 
 PERCENTILES = (50, 90, 95, 99)
@@ -79,7 +79,7 @@ def guess_lengths(
 def _counted(
     settings: Settings, source: ModelSource, samples: list[Sample]
 ) -> tuple[dict[str, Any], Counts, Counts, Counts]:
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     whole = settings.model_copy(update={"seq_length": 2**24})  # lengths before any cut
     renderer, _ = make_renderer(
         whole,

@@ -6,11 +6,11 @@ from typing import Any
 
 from luthier.config.settings import Settings
 from luthier.data.load import Loaded
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.errors import NoRowsError
 from luthier.planner.data_shape import DataShape
 from luthier.recipes.before.estimate import guess_lengths
 from luthier.recipes.before.inputs import context_length, load_rows, make_inputs, make_renderer
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.sources.source import ModelSource
 
 
@@ -35,7 +35,7 @@ def lengths_of(
     rows = load_rows(settings, settings.dataset)
     if source is None:
         return _guess(settings, rows, seq_length)
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     renderer, notices = make_renderer(
         settings,
         tokenizer,

@@ -11,11 +11,11 @@ from luthier.config.read import Resolved
 from luthier.config.settings import Settings
 from luthier.data.reading.files import check_file
 from luthier.data.reading.read import expand
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.planner.refuse import ignores_plan
 from luthier.recipes.before.inputs import context_length, load_rows, make_inputs, make_renderer
 from luthier.recipes.before.sample_count import wanted
 from luthier.recipes.before.start import agree_with_start
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.runs import RunDirectory
 from luthier.sources.source import ModelSource, resolve_local
 from luthier.sources.weights import find_weights
@@ -72,7 +72,7 @@ def _not_here(name: str) -> Path:
 
 
 def _render(settings: Settings, source: ModelSource) -> None:
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     rows = load_rows(settings, settings.dataset)
     renderer, _ = make_renderer(
         settings,

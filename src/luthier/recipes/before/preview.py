@@ -8,10 +8,10 @@ from luthier.data.load import Loaded
 from luthier.data.rendering import marks
 from luthier.data.rendering.render import Renderer
 from luthier.data.rendering.template import RowTemplateError
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import BadRow, Preference, Sample
 from luthier.errors import DataError
 from luthier.recipes.before.inputs import load_rows, make_renderer
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.sources.source import resolve_source
 
 
@@ -70,7 +70,7 @@ def _opened(settings: Settings) -> tuple[Loaded, Renderer, list[str]]:
     loaded = load_rows(settings, settings.dataset)
     renderer, notices = make_renderer(
         settings,
-        Tokenizer.from_folder(source.tokenizer),
+        open_tokenizer(source),
         gallery_template=source.family.chat_template,
         now=datetime.now(UTC),
         seq_length=settings.seq_length,

@@ -100,4 +100,7 @@ def _figures(history: Mapping[str, Any]) -> list[str]:
     for metric in sorted(history[names[0]]):
         cells = [f"{history[name].get(metric, float('nan')):.4f}" for name in names]
         lines.append(f"| {metric} | {' | '.join(cells)} |")
+    losses = [history.get(name, {}).get("loss") for name in ("before", "best")]
+    if None not in losses and losses[0] < losses[1]:
+        lines += ["", "The loss before training was lower than at every evaluation since."]
     return lines

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psutil
 
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.durable import free_bytes, write_atomic
 from luthier.errors import DiskFullError, NoRowsError
 from luthier.models.forms import forms
@@ -26,6 +25,7 @@ from luthier.recipes.before.inputs import (
     make_renderer,
 )
 from luthier.recipes.before.start import agree_with_start
+from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.run.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
 from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.result import keep_start
@@ -67,7 +67,7 @@ class _Fetching:
 def read_data(context: RunContext, source: ModelSource) -> Inputs:
     """Tokenizer, template and examples."""
     settings = context.settings
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
+    tokenizer = open_tokenizer(source)
     limit = context_length(source.config)
     seq_length = min(settings.seq_length, limit) if limit else settings.seq_length
     if seq_length < settings.seq_length:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from luthier.config.settings import Settings
+from luthier.durable import verify_folder
 from luthier.engine.best import Best
 from luthier.engine.checkpoint import (
     Loaded,
@@ -19,6 +20,7 @@ from luthier.engine.checkpoint import (
 from luthier.engine.distribution import Ranks
 from luthier.engine.loop import LoopState
 from luthier.engine.optim import Updater
+from luthier.errors import CheckpointError
 from luthier.recipes.run.steps import EvalSource, StepSource
 from luthier.runs import EventLog, RunDirectory
 
@@ -159,8 +161,12 @@ class Keeper:
         )
 
     @torch.no_grad()
-    def restore(self, loaded: Loaded, *, patience: int | None) -> None:
-        """Continue from a checkpoint that `check` has let pass."""
+    def restore(self, loaded: Loaded, *, patience: int | None) -> str | None:
+        """Continue from a checkpoint that `check` has let pass.
+
+        Returns:
+            A sentence if the best checkpoint is gone, which is then forgotten.
+        """
         for name, weight in self.updater.trained.items():
             weight.data.copy_(loaded.tensors["weights"][name])
         self.updater.load_state(loaded.tensors["optimizer"], loaded.state["updates"])
@@ -169,14 +175,43 @@ class Keeper:
         self.source.budget = min(self.source.budget, loaded.state["budget"])
         self.held_out.budget = min(self.held_out.budget, loaded.state["held_out_budget"])
         saved = Best.from_dict(loaded.state["best"], metric=self.best.metric, patience=patience)
+        lost = self._forget_lost(saved, loaded)
         for name, value in saved.as_dict().items():
             setattr(self.best, name, value)
         self.resumed_from = loaded.step
+        return lost
+
+    def _forget_lost(self, best: Best, loaded: Loaded) -> str | None:
+        """Make the best evaluation one whose checkpoint is there: that resumed from, or the next."""
+        if best.step is None or best.step == loaded.step:
+            return None
+        path = self._path(best.step)
+        try:
+            verify_folder(path)
+        except CheckpointError as error:
+            why = error.what
+        else:
+            return None
+        gone, value = best.step, best.value
+        best.step, best.value = None, None
+        extra = loaded.state["extra"]
+        extra["history"].pop("best", None)
+        if extra["evaluated_at"] == loaded.step:
+            last = extra["history"]["last"]
+            best.step, best.value = loaded.step, last[best.metric]
+            extra["history"]["best"] = last
+        return (
+            f"the best checkpoint so far, step {gone} ({best.metric} {value:.4g}), cannot be used: "
+            f"{why}; the best is looked for anew"
+        )
+
+    def _path(self, step: int) -> Path:
+        return self.run.checkpoints / f"step-{step:06d}"
 
     @torch.no_grad()
     def load_best(self) -> None:
         """Put the weights of the best checkpoint in place."""
         assert self.best.step is not None
-        loaded = load_checkpoint(self.run.checkpoints / f"step-{self.best.step:06d}")
+        loaded = load_checkpoint(self._path(self.best.step))
         for name, weight in self.updater.trained.items():
             weight.data.copy_(loaded.tensors["weights"][name])

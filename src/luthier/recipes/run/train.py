@@ -250,7 +250,8 @@ def _go(context: RunContext) -> RunResult:
         Samples(context.log, trainee, inputs.tokenizer, inputs.held_out)
     keeper.extra = watcher.saved_state
     if loaded is not None:
-        keeper.restore(loaded, patience=settings.early_stopping_patience)
+        if text := keeper.restore(loaded, patience=settings.early_stopping_patience):
+            context.emit("warning", text=text)
         context.emit("resumed", from_step=loaded.step)
         watcher.resume(loaded.step, loaded.state["extra"])
     else:
@@ -385,6 +386,8 @@ def _end(
         if best is not None and best != step:
             context.notice(f"the result is step {best}, the best of all evaluations, not the last")
             keeper.load_best()
+        if text := watcher.no_gain:
+            context.emit("warning", text=text)
         path = write_result(context, source, trainee, inputs, watcher.history)
     history = watcher.history
     return RunResult(

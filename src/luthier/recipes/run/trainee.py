@@ -1,5 +1,6 @@
 """The model of a run: its base, what of it is trained, and how a batch is scored."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +11,7 @@ from luthier.config.settings import Settings
 from luthier.data.packing.pack import PackedBatch
 from luthier.errors import ArchitectureError
 from luthier.models.adapter_files import load_adapter
-from luthier.models.adapters import Adapters, attach
+from luthier.models.adapters import Adapters, TrainedModule, attach
 from luthier.models.fuse import fuse
 from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation, QuantisedLinear
@@ -60,12 +61,7 @@ class Trainee:
     @property
     def no_decay(self) -> set[str]:
         """Trained embeddings, which weight decay leaves alone."""
-        embeddings = {
-            id(weight)
-            for module in self.model.modules()
-            if isinstance(module, nn.Embedding)
-            for weight in module.parameters(recurse=False)
-        }
+        embeddings = {id(weight) for weight in _embedding_weights(self.model)}
         return {name for name, weight in self.trained.items() if id(weight) in embeddings}
 
     def static_bytes(self) -> int:
@@ -124,6 +120,8 @@ def prepare_model(
     if not family.known:
         report.append(f"model_type {family.model_types} is not in the gallery: {family.reason}")
     adapters = None
+    head = model.get_output_embeddings()
+    tied = head is not None and head.weight is model.get_input_embeddings().weight
     if settings.method == "full":
         model.requires_grad_(True)
         trained = dict(model.named_parameters())
@@ -141,7 +139,22 @@ def prepare_model(
             seed=settings.seed,
         )
         trained = dict(adapters.named_trained())
+    if tied and adapters is not None and adapters.modules:
+        names = " and ".join(name.rsplit(".", 1)[-1] for name in adapters.modules)
+        report.append(
+            f"embeddings and head are one matrix in this model: training {names} by itself makes "
+            "them two, in the merged model too"
+        )
     return Trainee(model, adapters, trained, device, dtype, family.packable, report)
+
+
+def _embedding_weights(model: nn.Module) -> Iterator[nn.Parameter]:
+    """What maps ids to vectors, whichever module holds it: itself, or a trained copy of it."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            yield from module.parameters(recurse=False)
+        elif isinstance(module, TrainedModule) and isinstance(module.base, nn.Embedding):
+            yield from module.trained.values()
 
 
 def quantisation_of(settings: Settings) -> Quantisation | None:

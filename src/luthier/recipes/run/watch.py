@@ -140,9 +140,22 @@ class Watcher:
             metrics=metrics,
             best=better,
             best_step=self.best.step,
+            start_was_better=better and self.no_gain is not None,
             seconds=time.monotonic() - started,
         )
         return better
+
+    @property
+    def no_gain(self) -> str | None:
+        """A sentence where the model before training was better than at every evaluation since."""
+        name = self.best.metric
+        before = self.history.get("before", {}).get(name)
+        if before is None or not self.best.loses_to(before):
+            return None
+        return (
+            f"every evaluation was worse than the model before training: {name} {before:.4g} then, "
+            f"{self.best.value:.4g} at best; the result is step {self.best.step} all the same"
+        )
 
     def _log_step(self, report: StepReport) -> None:
         for note in self.state.notes:

@@ -8,7 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from luthier.config.names import ALIASES
 from luthier.service.http.door.envelope import ApiError
@@ -28,6 +35,26 @@ BESIDE = ("lora_dim", "lora_rank", "lora_alpha", "lora_dropout", "seq_length", "
 """Settings that are taken among the hyperparameters as well."""
 
 
+def _auto_or(low: float, high: float, *, whole: bool, above: bool = False) -> BeforeValidator:
+    """A check whose message says the whole range: that of a union names only its last member.
+
+    Args:
+        above: `low` itself is not possible.
+    """
+    kind = "a whole number" if whole else "a number"
+    wanted = f"{kind} {'above' if above else 'from'} {low:g} {'up to' if above else 'to'} {high:g}"
+
+    def check(value: Any) -> Any:
+        if value is None or value == "auto":
+            return value
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not number or not (low < value if above else low <= value) or value > high:
+            raise ValueError(f"should be 'auto' or {wanted}")
+        return value
+
+    return BeforeValidator(check)
+
+
 class Strict(BaseModel):
     """Unknown fields are refused, by name."""
 
@@ -37,10 +64,19 @@ class Strict(BaseModel):
 class Hyperparameters(Strict):
     """OpenAI's, and a few of ours."""
 
-    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] | None = None
-    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] | None = None
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1e6)] | None = None
-    beta: Auto | Annotated[float, Field(gt=0, le=2)] | None = None
+    n_epochs: Annotated[
+        Auto | Annotated[int, Field(ge=1, le=50)] | None, _auto_or(1, 50, whole=True)
+    ] = None
+    batch_size: Annotated[
+        Auto | Annotated[int, Field(ge=1, le=256)] | None, _auto_or(1, 256, whole=True)
+    ] = None
+    learning_rate_multiplier: Annotated[
+        Auto | Annotated[float, Field(gt=0, le=1e6)] | None,
+        _auto_or(0, 1e6, whole=False, above=True),
+    ] = None
+    beta: Annotated[
+        Auto | Annotated[float, Field(gt=0, le=2)] | None, _auto_or(0, 2, whole=False, above=True)
+    ] = None
     lora_dim: Annotated[int, Field(ge=0, le=8192)] | None = None
     lora_rank: Annotated[int, Field(ge=0, le=8192)] | None = None
     lora_alpha: Annotated[float, Field(gt=0)] | None = None
@@ -156,7 +192,11 @@ def job_request(body: CreateJob) -> JobRequest:
 
 
 def _method(body: CreateJob) -> tuple[str, Hyperparameters, str]:
-    """The kind, its hyperparameters, and where they stand; `method` wins over the old field."""
+    """The kind, its hyperparameters, and where they stand: in `method`, or in the older field.
+
+    Raises:
+        ApiError: 400, naming both: a block of another method, or hyperparameters in two places.
+    """
     if body.method is None:
         return "supervised", body.hyperparameters or Hyperparameters(), "hyperparameters"
     kind = body.method.type
@@ -168,12 +208,26 @@ def _method(body: CreateJob) -> tuple[str, Hyperparameters, str]:
             param="method.type",
             why="supervised and dpo are",
         )
+    for other in ("supervised", "dpo", "reinforcement"):
+        if other != kind and getattr(body.method, other) is not None:
+            raise _bad(
+                f"method.{other}", f"disagrees with method.type={kind!r}; give one of the two"
+            )
     one = body.method.supervised if kind == "supervised" else body.method.dpo
     found = one.hyperparameters if one is not None else None
     place = f"method.{kind}.hyperparameters"
-    if found is None and one is None and body.hyperparameters is not None:
-        return kind, body.hyperparameters, "hyperparameters"
-    return kind, found or Hyperparameters(), place
+    if found is None:
+        return kind, body.hyperparameters or Hyperparameters(), "hyperparameters"
+    if body.hyperparameters is not None:
+        _agree(body.hyperparameters, found, place)
+    return kind, found, place
+
+
+def _agree(older: Hyperparameters, found: Hyperparameters, place: str) -> None:
+    """Refuse hyperparameters of the older field that `method` does not repeat."""
+    for name, value in older.model_dump(exclude_none=True).items():
+        if getattr(found, name) != value:
+            raise _bad(f"hyperparameters.{name}", f"and {place} both decide it; keep the second")
 
 
 def _extend(

@@ -31,11 +31,11 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str | None, Query(max_length=200)]
 
 
-def view(found: Parts, job: Job, *, deep: bool = True) -> dict[str, Any]:
-    """A job as OpenAI's object; `deep` looks into its run as well."""
-    history = found.history(job) if deep else None
+def view(found: Parts, job: Job) -> dict[str, Any]:
+    """A job as OpenAI's object, the same wherever it is shown."""
+    history = found.history(job)
     files = tuple(found.jobs.files_of(job.id)) if job.managed else ()
-    results = result_files(found, job) if deep else []
+    results = result_files(found, job)
     shown = job_object(
         job,
         history,
@@ -149,7 +149,7 @@ def list_jobs(request: Request, after: After = None, limit: Limit = 20) -> Respo
         cursor = some[-1].id if some else cursor
         if wanted is None:
             break
-    shown = [view(found, job, deep=False) for job in jobs[:limit]]
+    shown = [view(found, job) for job in jobs[:limit]]
     return ApiJson(page(shown, more or len(jobs) > limit))
 
 
