@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("LUTHIER_NO_PROOF", "1")  # half a minute of imports; its own tests ask for it
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("LUTHIER_SHARED", CHECKOUT.parent / "shared" / "data"))
 """Real data sets, templates and tokenizers; read in place, never copied into the repository."""

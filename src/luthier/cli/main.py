@@ -60,7 +60,7 @@ def _version(
     """Fine-tune a language model on your data and your machine."""
 
 
-SWITCHES = frozenset({"json", "exact", "ignore_plan"})
+SWITCHES = frozenset({"json", "exact", "ignore_plan", "no_proof"})
 """Options of these commands that never take a value."""
 
 TAKE_SETTINGS = {

@@ -29,11 +29,20 @@ IgnorePlan = Annotated[
 ]
 
 
+NoProof = Annotated[
+    bool,
+    typer.Option(
+        "--no-proof", "--no_proof", help="Do not open the result in transformers before the end."
+    ),
+]
+
+
 def train(
     flags: dict[str, Any],
     config: ConfigFile = None,
     as_json: AsJson = False,
     ignore_plan: IgnorePlan = False,
+    no_proof: NoProof = False,
 ) -> None:
     """Fine-tune a model.  Every setting of the file is also a flag, and the flag wins."""
     import os
@@ -43,9 +52,12 @@ def train(
     from luthier.config.continued import load_or_continue
     from luthier.planner.refuse import IGNORE
     from luthier.recipes.before.preflight import preflight
+    from luthier.recipes.before.proof_wanted import SKIP
 
     if ignore_plan:
         os.environ[IGNORE] = "1"  # also for the processes that train on several devices
+    if no_proof:
+        os.environ[SKIP] = "1"
     resolved = load_or_continue(config, flags)
     preflight(resolved)
     from luthier.recipes.run.train import run  # imports torch: only when asked to train

@@ -156,6 +156,10 @@ class Renderer:
             drafts = self._drafts(self._weighted(sample.messages, chat), sample.tools, chat)
         return [pieces(self.tokenizer, draft) for draft in drafts]
 
+    def placed(self, messages: Items[Message]) -> Messages:
+        """Messages as the template gets them: system text in its place, tool calls with ids."""
+        return self._placed(tuple(messages))
+
     # -- one method for each kind of sample
 
     def _conversation(self, sample: Conversation) -> Example | BadRow:

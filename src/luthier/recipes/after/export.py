@@ -35,7 +35,9 @@ from luthier.recipes.after.rendering import open_rendering, recorded_rendering
 from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
 from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
-from luthier.recipes.run.ends import (
+from luthier.recipes.run.model_card import Kind, card
+from luthier.recipes.run.result import write_text_side
+from luthier.recipes.written.ends import (
     GENERATION,
     Ends,
     base_generation,
@@ -43,8 +45,6 @@ from luthier.recipes.run.ends import (
     terminator,
     write_ends,
 )
-from luthier.recipes.run.model_card import Kind, card
-from luthier.recipes.run.result import write_text_side
 from luthier.runs import RunDirectory
 from luthier.sources.adapter_config import CONFIG, WEIGHTS, read_adapter_config
 from luthier.sources.source import ModelSource, resolve_source

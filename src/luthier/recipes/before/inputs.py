@@ -22,10 +22,17 @@ from luthier.errors import NoRowsError, TemplateError
 from luthier.gallery import all_families
 from luthier.runs import RunDirectory
 
+FIRST = 16
+"""Samples that are kept beside their examples, to show and to check by."""
+
 
 @dataclass
 class Inputs:
-    """Examples to learn from and to hold out, and how they were made."""
+    """Examples to learn from and to hold out, and how they were made.
+
+    Args:
+        first: A few of the samples that were rendered, in their order.
+    """
 
     tokenizer: Tokenizer
     template: ChatTemplate | None
@@ -35,6 +42,8 @@ class Inputs:
     ledger: list[dict[str, Any]]
     notices: list[str] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    renderer: Renderer | None = None
+    first: Sequence[Sample] = ()
 
     def longest_sample(self) -> int:
         """Tokens of the largest sample, its sequences added up."""
@@ -168,6 +177,8 @@ def make_inputs(
         list(train.ledger),
         list(train.notices),
         {"data": train.fingerprint},
+        renderer,
+        tuple(rows.samples[:FIRST]),
     )
     if settings.eval_dataset:
         held_rows = load_rows(settings, settings.eval_dataset)

@@ -13,6 +13,7 @@ from luthier.data.reading.files import check_file
 from luthier.data.reading.read import expand
 from luthier.planner.refuse import ignores_plan
 from luthier.recipes.before.inputs import context_length, load_rows, make_inputs, make_renderer
+from luthier.recipes.before.proof_wanted import skips_proof
 from luthier.recipes.before.sample_count import wanted
 from luthier.recipes.before.start import agree_with_start
 from luthier.recipes.before.tokens import open_tokenizer
@@ -34,6 +35,7 @@ def preflight(resolved: Resolved) -> None:
     settings = resolved.settings
     require(settings.report_to)
     ignores_plan()  # junk in the environment is refused, whether or not it is looked at later
+    skips_proof()
     wanted()
     if settings.resume:
         return  # compared with what the run began with, by the run

@@ -1,6 +1,6 @@
 """The model card of a result: what it was made from, how, and what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ def card(
     data: Mapping[str, Any] | None = None,
     history: Mapping[str, Any] | None = None,
     notes: Mapping[str, str] | None = None,
+    proof: Sequence[str] = (),
 ) -> str:
     """Markdown with a front matter that hubs read.
 
@@ -42,6 +43,7 @@ def card(
         data: The content of `data.json`.
         history: Held-out means by moment: before, best, last.
         notes: Further facts, such as what was measured when merging.
+        proof: What others read of the folder, a line each.
     """
     shown = Path(base).name if Path(base).is_absolute() else base
     known = find_model(base)
@@ -65,6 +67,8 @@ def card(
         lines += ["", "## Data", "", *(_rows(part, report) for part, report in data.items())]
     if history:
         lines += ["", "## Held-out figures", "", *_figures(history)]
+    if proof:
+        lines += ["", "## Opened by others", "", *(f"- {line}" for line in proof)]
     lines += ["", "The licence of the base model applies, and the terms of the data.", ""]
     return "\n".join(lines)
 

@@ -12,10 +12,19 @@ from luthier.durable import DurableFolder
 from luthier.models.adapter_files import save_adapter
 from luthier.models.save import save_model
 from luthier.recipes.before.inputs import Inputs, rendering
+from luthier.recipes.before.proof_wanted import skips_proof
 from luthier.recipes.run.context import RunContext
-from luthier.recipes.run.ends import base_generation, known_ends, learned_ends, write_ends
 from luthier.recipes.run.model_card import card
-from luthier.recipes.run.trainee import Trainee
+from luthier.recipes.run.trainee import Trainee, quantisation_of
+from luthier.recipes.written.ends import (
+    Ends,
+    base_generation,
+    known_ends,
+    learned_ends,
+    write_ends,
+)
+from luthier.recipes.written.proof import MEASURED, Case, prove
+from luthier.recipes.written.rows import rows_to_check
 from luthier.sources.source import ModelSource
 
 
@@ -46,7 +55,8 @@ def write_result(
         write_text_side(
             new.path, inputs.tokenizer, rendering(context.settings, inputs.template, context.now)
         )
-        _say_ends(context, new.path, source, inputs)
+        ends = _say_ends(context, new.path, source, inputs)
+        proof = _proven(context, new.path, source, trainee, inputs, ends)
         text = card(
             kind="model" if trainee.adapters is None else "adapter",
             settings=context.settings,
@@ -54,13 +64,14 @@ def write_result(
             version=version("luthier"),
             data=inputs.report,
             history=history,
+            proof=proof,
         )
         (new.path / "README.md").write_text(text, "utf-8")
     context.ranks.wait()
     return target
 
 
-def _say_ends(context: RunContext, folder: Path, source: ModelSource, inputs: Inputs) -> None:
+def _say_ends(context: RunContext, folder: Path, source: ModelSource, inputs: Inputs) -> Ends:
     """The ends that were learned, in the files of the result, and one line about them."""
     generation = base_generation(source.base, source.config)
     tokenizer, template = inputs.tokenizer, inputs.template
@@ -68,6 +79,41 @@ def _say_ends(context: RunContext, folder: Path, source: ModelSource, inputs: In
     said = write_ends(folder, ends, generation=generation, tokenizer=tokenizer, template=template)
     if said:
         context.notice(said)
+    return ends
+
+
+def _proven(
+    context: RunContext,
+    folder: Path,
+    source: ModelSource,
+    trainee: Trainee,
+    inputs: Inputs,
+    ends: Ends,
+) -> list[str]:
+    """What transformers reads of the result, said and for the card; empty where that is left out."""
+    if skips_proof():
+        return []
+    quantised = trainee.adapters is not None and quantisation_of(context.settings) is not None
+    assert inputs.renderer is not None
+    case = Case(
+        folder=folder,
+        kind="model" if trainee.adapters is None else "adapter",
+        base=source.base,
+        rows=rows_to_check(inputs.renderer, inputs.first),
+        examples=[example.sequences[0] for example in inputs.train[:MEASURED]],
+        model=trainee.model,
+        tokenizer=inputs.tokenizer,
+        ends=ends.learned,
+        dtype=str(trainee.dtype).removeprefix("torch."),
+        num_bytes=sum(weight.nbytes for weight in trainee.model.parameters()),
+        incomparable="the base is quantised here" if quantised else "",
+    )
+    proof = prove(case)
+    for text in proof.alike:
+        context.notice(text)
+    for text in proof.differs:
+        context.emit("warning", text=text)
+    return proof.lines
 
 
 def write_text_side(folder: Path, tokenizer: Tokenizer, how: Mapping[str, Any]) -> None:

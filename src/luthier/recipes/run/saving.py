@@ -161,11 +161,10 @@ class Keeper:
         )
 
     @torch.no_grad()
-    def restore(self, loaded: Loaded, *, patience: int | None) -> str | None:
+    def restore(self, loaded: Loaded, *, patience: int | None) -> None:
         """Continue from a checkpoint that `check` has let pass.
 
-        Returns:
-            A sentence if the best checkpoint is gone, which is then forgotten.
+        A best checkpoint that is gone is forgotten, with a warning.
         """
         for name, weight in self.updater.trained.items():
             weight.data.copy_(loaded.tensors["weights"][name])
@@ -175,11 +174,11 @@ class Keeper:
         self.source.budget = min(self.source.budget, loaded.state["budget"])
         self.held_out.budget = min(self.held_out.budget, loaded.state["held_out_budget"])
         saved = Best.from_dict(loaded.state["best"], metric=self.best.metric, patience=patience)
-        lost = self._forget_lost(saved, loaded)
+        if (lost := self._forget_lost(saved, loaded)) and self.log is not None:
+            self.log.emit("warning", text=lost)
         for name, value in saved.as_dict().items():
             setattr(self.best, name, value)
         self.resumed_from = loaded.step
-        return lost
 
     def _forget_lost(self, best: Best, loaded: Loaded) -> str | None:
         """Make the best evaluation one whose checkpoint is there: that resumed from, or the next."""

@@ -250,8 +250,7 @@ def _go(context: RunContext) -> RunResult:
         Samples(context.log, trainee, inputs.tokenizer, inputs.held_out)
     keeper.extra = watcher.saved_state
     if loaded is not None:
-        if text := keeper.restore(loaded, patience=settings.early_stopping_patience):
-            context.emit("warning", text=text)
+        keeper.restore(loaded, patience=settings.early_stopping_patience)
         context.emit("resumed", from_step=loaded.step)
         watcher.resume(loaded.step, loaded.state["extra"])
     else:
@@ -386,17 +385,15 @@ def _end(
         if best is not None and best != step:
             context.notice(f"the result is step {best}, the best of all evaluations, not the last")
             keeper.load_best()
-        if text := watcher.no_gain:
-            context.emit("warning", text=text)
+        watcher.say_no_gain()
         path = write_result(context, source, trainee, inputs, watcher.history)
-    history = watcher.history
     return RunResult(
         context.directory.path,
         reason,
         step,
         path,
-        before=history.get("before", {}),
-        last=history.get("last", {}),
-        best=history.get("best", {}),
+        before=watcher.history.get("before", {}),
+        last=watcher.history.get("last", {}),
+        best=watcher.history.get("best", {}),
         best_step=watcher.best.step,
     )

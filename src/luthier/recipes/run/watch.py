@@ -145,6 +145,11 @@ class Watcher:
         )
         return better
 
+    def say_no_gain(self) -> None:
+        """Warn where no evaluation was better than the model before training."""
+        if text := self.no_gain:
+            self.emit("warning", text=text)
+
     @property
     def no_gain(self) -> str | None:
         """A sentence where the model before training was better than at every evaluation since."""

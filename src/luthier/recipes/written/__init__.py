@@ -1,0 +1,1 @@
+"""What is written for others: the ends that were learned, and the proof that others read it alike."""
