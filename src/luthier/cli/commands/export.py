@@ -22,6 +22,12 @@ Quant = Annotated[
 ]
 
 
+NoProof = Annotated[
+    bool,
+    typer.Option("--no-proof", help="Do not open the folder in transformers before it is there."),
+]
+
+
 def register(app: typer.Typer, asked: str | None) -> None:
     """Add the command."""
     app.command()(export)
@@ -33,11 +39,18 @@ def export(
     output: Output,
     torch_dtype: Dtype = "auto",
     quant: Quant = "auto",
+    no_proof: NoProof = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the result of a run for use elsewhere: the adapter, or base and adapter in one."""
-    from luthier.cli.drawing import render
+    import os
 
+    from luthier.cli.drawing import render
+    from luthier.recipes.before.proof_wanted import SKIP, skips_proof
+
+    if no_proof:
+        os.environ[SKIP] = "1"
+    skips_proof()
     check(name, to, output, torch_dtype, quant)
     from luthier.recipes.after.export import export_adapter, export_merged
 

@@ -11,9 +11,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +20,16 @@ from torch import Tensor
 
 from luthier import events
 from luthier.config.read import load_saved
-from luthier.config.settings import Settings
-from luthier.data.types import Example
 from luthier.durable import DurableFolder, hash_file
-from luthier.errors import AdapterError, DataError, NonFiniteError
+from luthier.errors import AdapterError, NonFiniteError
 from luthier.models.adapter_files import load_adapter
 from luthier.models.build import generation_mode
 from luthier.models.load import load_base
 from luthier.models.save import save_model
+from luthier.recipes.after.known_rows import KnownRows, known_rows
 from luthier.recipes.after.open_model import quantisation_of, training_of
 from luthier.recipes.after.rendering import open_rendering, recorded_rendering
-from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
+from luthier.recipes.before.proof_wanted import skips_proof
 from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
 from luthier.recipes.run.model_card import Kind, card
@@ -45,6 +42,7 @@ from luthier.recipes.written.ends import (
     terminator,
     write_ends,
 )
+from luthier.recipes.written.proof import MEASURED, Case, Proof, prove
 from luthier.runs import RunDirectory
 from luthier.sources.adapter_config import CONFIG, WEIGHTS, read_adapter_config
 from luthier.sources.source import ModelSource, resolve_source
@@ -52,9 +50,6 @@ from luthier.sources.weights import MERGED, merged_adapters
 
 WORST_SHARE = 0.2
 """A merged model further from base and adapter than this share of the adapter's effect is refused."""
-
-ROWS, TOKENS = 4, 128
-"""Rows and tokens of each that are measured."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ def export_adapter(name: str, output: Path) -> Exported:
     with DurableFolder(output, kind="adapter", needed_bytes=size + 2**24) as new:
         shutil.copyfile(adapter / WEIGHTS, new.path / WEIGHTS)
         new.write(CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
-        notices = _write_beside(new, source, "adapter")
+        notices = _write_beside(new, source, "adapter", known_rows(source))
     return Exported(output, "adapter", size, _base_name(source), notices=notices)
 
 
@@ -129,8 +124,8 @@ def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Expo
         device=machine.device,
     )
     adapters = load_adapter(model, source.adapter, dropout=0.0)
-    rows, measured_on = _rows(source)
-    tokens = [torch.from_numpy(ids).long()[None].to(machine.device) for ids in rows]
+    rows = known_rows(source)
+    tokens = [torch.from_numpy(ids).long()[None].to(machine.device) for ids in rows.ids]
     tuned = [_logits(model, ids) for ids in tokens]
     with adapters.disabled():
         effect = _distance(model, tokens, tuned)
@@ -141,14 +136,14 @@ def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Expo
     size = sum(weight.nbytes for weight in model.parameters())
     notes = {
         "precision": dtype_name,
-        "merged against base and adapter": f"{share:.2g} of the adapter's effect, on {measured_on}",
+        "merged against base and adapter": f"{share:.2g} of the adapter's effect, on {rows.said}",
     }
     record = {MERGED: [*merged_adapters(source.base), hash_file(source.adapter / WEIGHTS)]}
     with DurableFolder(output, kind="model", record=record, needed_bytes=size + 2**24) as new:
         save_model(model, new.path, config=source.config)
-        notices = _write_beside(new, source, "merged", notes)
+        notices = _write_beside(new, source, "merged", rows, notes=notes, model=model)
     return Exported(
-        output, "merged", size, _base_name(source), dtype_name, share, effect, measured_on, notices
+        output, "merged", size, _base_name(source), dtype_name, share, effect, rows.said, notices
     )
 
 
@@ -182,7 +177,9 @@ def _whole(name: str, source: ModelSource, output: Path) -> Exported:
     with DurableFolder(output, kind="model", needed_bytes=size) as new:
         for path in found:
             shutil.copyfile(path, new.path / path.name)
-        notices = _settle_ends(new.path, source)
+        notices, ends = _settle_ends(new.path, source)
+        proof = _proven(new.path, "model", source, known_rows(source), ends, None)
+        notices += tuple(proof.lines)
     return Exported(output, "model", size, training_of(source).get("model", name), notices=notices)
 
 
@@ -202,12 +199,23 @@ def _base_name(source: ModelSource) -> str:
 
 
 def _write_beside(
-    new: DurableFolder, source: ModelSource, kind: Kind, notes: dict[str, str] | None = None
+    new: DurableFolder,
+    source: ModelSource,
+    kind: Kind,
+    rows: KnownRows,
+    *,
+    notes: dict[str, str] | None = None,
+    model: Any = None,
 ) -> tuple[str, ...]:
-    """Tokenizer, template, rendering, the ends that were learned, and card; what to say of them."""
+    """Tokenizer, template, rendering, the ends that were learned, and card; what to say of them.
+
+    Args:
+        model: In memory, as it was written, if it is.
+    """
     tokenizer = open_tokenizer(source)
     write_text_side(new.path, tokenizer, _rendering(source))
-    notices = _settle_ends(new.path, source)
+    notices, ends = _settle_ends(new.path, source)
+    proof = _proven(new.path, kind, source, rows, ends, model)
     settings, data, history = None, None, None
     if source.run is not None:
         run = RunDirectory.open(source.run)
@@ -224,13 +232,44 @@ def _write_beside(
         data=data,
         history=history,
         notes=notes,
+        proof=proof.lines,
     )
     new.write("README.md", text)
-    return notices
+    return (*notices, *proof.lines)
 
 
-def _settle_ends(folder: Path, source: ModelSource) -> tuple[str, ...]:
-    """The ends that the result names, or for one that names none its template's, into `folder`."""
+def _proven(
+    folder: Path, kind: Kind, source: ModelSource, rows: KnownRows, ends: Ends, model: Any
+) -> Proof:
+    """What transformers reads of the folder; nothing where that is left out."""
+    if skips_proof():
+        return Proof()
+    weights = source.base if kind == "adapter" else folder
+    own = source.config.get("dtype") or source.config.get("torch_dtype") or "auto"
+    dtype = training_of(source).get("torch_dtype", own) if model is None else str(model.dtype)
+    return prove(
+        Case(
+            folder=folder,
+            kind=kind,
+            base=source.base,
+            rows=rows.checked,
+            examples=[example.sequences[0] for example in rows.examples[:MEASURED]],
+            model=model,
+            tokenizer=open_tokenizer(source),
+            ends=ends.learned,
+            dtype=dtype.removeprefix("torch."),
+            num_bytes=sum(path.stat().st_size for path in weights.glob("*.safetensors")),
+            incomparable="the files are copies" if model is None else "",
+        )
+    )
+
+
+def _settle_ends(folder: Path, source: ModelSource) -> tuple[tuple[str, ...], Ends]:
+    """The ends that the result names, or for one that names none its template's, into `folder`.
+
+    Returns:
+        What to say of them, and the ends.
+    """
     opened = open_rendering(source).renderer
     base = base_generation(source.base, source.config)
     result = (source.adapter or source.base) / GENERATION
@@ -238,14 +277,15 @@ def _settle_ends(folder: Path, source: ModelSource) -> tuple[str, ...]:
     inside = frozenset(set(known_ends(base)).difference(learned) if learned else ())
     if opened.template is not None:
         learned = [*terminator(opened.tokenizer, opened.template), *learned]
+    ends = Ends(tuple(dict.fromkeys(learned)), inside)
     said = write_ends(
         folder,
-        Ends(tuple(learned), inside),
+        ends,
         generation=base,
         tokenizer=opened.tokenizer,
         template=opened.template,
     )
-    return (said,) if said else ()
+    return (said,) if said else (), ends
 
 
 def _rendering(source: ModelSource) -> dict[str, Any]:
@@ -254,45 +294,6 @@ def _rendering(source: ModelSource) -> dict[str, Any]:
         return how
     tokenizer = open_tokenizer(source)
     return {"chat_template": tokenizer.chat_template or source.family.chat_template}
-
-
-def _rows(source: ModelSource) -> tuple[list[Any], str]:
-    """Token ids of a few rows: of the training where its files are still there."""
-    settings = load_saved(source.run / "settings.json").settings if source.run else None
-    if settings is not None:
-        try:
-            examples = _rendered(source, settings)
-        except DataError:  # moved, changed or deleted since: others serve as well
-            examples = []
-        if examples:
-            ids = [example.sequences[0].ids[:TOKENS] for example in examples[:ROWS]]
-            return ids, f"{len(ids)} training rows"
-    text = (files("luthier") / "starter" / "data" / "sft_eval.jsonl").read_text("utf-8")
-    lines = [json.loads(line)["messages"] for line in text.splitlines()[:ROWS]]
-    tokenizer = open_tokenizer(source)
-    ids = [tokenizer.encode("\n".join(m["content"] for m in line))[:TOKENS] for line in lines]
-    return ids, f"{len(ids)} built-in texts"
-
-
-def _rendered(source: ModelSource, settings: Settings) -> Sequence[Example]:
-    tokenizer = open_tokenizer(source)
-    how = recorded_rendering(source)
-    then = how.get("now")
-    renderer, _ = make_renderer(
-        settings.model_copy(
-            update={
-                "chat_template": how.get("chat_template"),
-                "chat_template_kwargs": how.get("chat_template_kwargs", {}),
-            }
-        ),
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=datetime.fromisoformat(then) if then else datetime.now(UTC),
-        seq_length=min(settings.seq_length, context_length(source.config) or settings.seq_length),
-    )
-    loaded = load_rows(settings, settings.dataset)
-    made = (renderer.render(sample) for sample in loaded.samples[: 4 * ROWS])
-    return [one for one in made if isinstance(one, Example)]
 
 
 @torch.no_grad()

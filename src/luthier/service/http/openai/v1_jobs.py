@@ -31,8 +31,8 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str | None, Query(max_length=200)]
 
 
-def view(found: Parts, job: Job) -> dict[str, Any]:
-    """A job as OpenAI's object, the same wherever it is shown."""
+def view(found: Parts, job: Job, *, listed: bool = False) -> dict[str, Any]:
+    """A job as OpenAI's object; in a list the same, but for long texts among the settings."""
     history = found.history(job)
     files = tuple(found.jobs.files_of(job.id)) if job.managed else ()
     results = result_files(found, job)
@@ -43,7 +43,7 @@ def view(found: Parts, job: Job) -> dict[str, Any]:
         file_ids=files,
         result_files=results,
     )
-    if not deep:
+    if listed:
         shown["luthier"]["settings"] = shortened(shown["luthier"]["settings"])
     return shown
 
@@ -149,7 +149,7 @@ def list_jobs(request: Request, after: After = None, limit: Limit = 20) -> Respo
         cursor = some[-1].id if some else cursor
         if wanted is None:
             break
-    shown = [view(found, job) for job in jobs[:limit]]
+    shown = [view(found, job, listed=True) for job in jobs[:limit]]
     return ApiJson(page(shown, more or len(jobs) > limit))
 
 
