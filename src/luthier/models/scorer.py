@@ -292,9 +292,6 @@ def _alone(length: int, device: torch.device) -> TreeLayout:
         max_depth=length,
         max_q=length,
         device=device,
-        cu_q=torch.tensor([0, length], dtype=torch.int32, device=device),
-        cu_k=torch.tensor([0, length], dtype=torch.int32, device=device),
-        kv_index=torch.arange(length, device=device),
         tree_calls=(TreeCall(0, length, 0, length, True),),
     )
 

@@ -80,7 +80,7 @@ def test_a_tokenizer_class_that_splits_otherwise_gives_way_to_the_file(tmp_path)
 def test_what_differs_is_said_with_what_mends_it(finished, tmp_path):
     folder = tmp_path / "result"
     shutil.copytree(finished.full.result, folder)
-    row = Row("it is 3", [1, 2, 3], TURNS, [], "another text", {})
+    row = Row("it is 3", [1, 2, 3], TURNS, "another text", {})
     opened = open_model(str(finished.full.path))
     ids = np.arange(3, 40, dtype=np.int32)
     weights = (np.arange(37) > 5).astype(np.float32)

@@ -157,8 +157,8 @@ class Renderer:
         return [pieces(self.tokenizer, draft) for draft in drafts]
 
     def placed(self, messages: Items[Message]) -> Messages:
-        """Messages as the template gets them: system text in its place, tool calls with ids."""
-        return self._placed(tuple(messages))
+        """Messages without tools as the template gets them: system text in its place, thoughts begun."""
+        return self._placed(tuple(messages), self._chat_of((), None))
 
     # -- one method for each kind of sample
 

@@ -51,9 +51,7 @@ def _tokenizer(request: Json) -> Json:
         if _ids(tokenizer, row["text"]) != row["ids"]:
             found["ids"].append(number)
         if row["rendered"] is not None:
-            text = tokenizer.apply_chat_template(
-                row["messages"], tools=row["tools"] or None, tokenize=False, **row["kwargs"]
-            )
+            text = tokenizer.apply_chat_template(row["messages"], tokenize=False, **row["kwargs"])
             if text != row["rendered"]:
                 found["rendered"].append(number)
     if found["ids"]:

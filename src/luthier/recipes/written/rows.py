@@ -1,13 +1,13 @@
 """A few training rows as somebody else can check them: messages, text and ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from luthier.data.rendering.render import Renderer
 from luthier.data.rendering.template import ChatTemplate, message_dicts
-from luthier.data.types import Conversation, Message, Preference, Sample, Text
+from luthier.data.types import Conversation, Feedback, Message, Sample, Text
 from luthier.errors import LuthierError
 
 ROWS = 4
@@ -28,7 +28,6 @@ class Row:
     text: str
     ids: list[int]
     messages: list[dict[str, Any]]
-    tools: list[Mapping[str, Any]]
     rendered: str | None
     kwargs: dict[str, Any]
 
@@ -64,19 +63,19 @@ def _row(renderer: Renderer, sample: Sample) -> Row | None:
         return None
     template, messages = renderer.template, _messages(sample)
     if template is None or not messages:
-        return Row(text, ids, [], [], None, {})
-    tools = list(getattr(sample, "tools", ()))
+        return Row(text, ids, [], None, {})
     clock = ChatTemplate(  # as it is read now: a template may write the date
         template.source, tokenizer=renderer.tokenizer, now=datetime.now(), kwargs=template.kwargs
     )
     placed = renderer.placed(messages)
-    rendered = clock.render(placed, tools, add_generation_prompt=False)
-    return Row(text, ids, message_dicts(placed), tools, rendered, dict(template.kwargs))
+    rendered = clock.render(placed, add_generation_prompt=False)
+    return Row(text, ids, message_dicts(placed), rendered, dict(template.kwargs))
 
 
 def _messages(sample: Sample) -> tuple[Message, ...]:
+    """What is rendered by the template as it is published; rows with tools may have another."""
+    if isinstance(sample, Text | Feedback) or sample.tools or sample.template_kwargs:
+        return ()
     if isinstance(sample, Conversation):
         return sample.messages
-    if isinstance(sample, Preference):
-        return (*sample.prompt, *sample.chosen)
-    return () if isinstance(sample, Text) else sample.conversation.messages
+    return (*sample.prompt, *sample.chosen)
