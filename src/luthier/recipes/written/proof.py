@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import psutil
@@ -57,6 +57,7 @@ class Case:
     """A folder and what is known about it.
 
     Args:
+        kind: `adapter`, or what a whole model is called.
         base: Folder of the base that an adapter goes on.
         rows: With which tokenizer and template are compared.
         examples: Sequences of the training, for log-probabilities and a prompt.
@@ -68,7 +69,7 @@ class Case:
     """
 
     folder: Path
-    kind: Literal["adapter", "merged", "model"]
+    kind: str
     base: Path
     rows: Sequence[Row]
     examples: Sequence[Tokens]
