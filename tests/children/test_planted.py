@@ -87,6 +87,28 @@ def test_ranks_run_nothing_of_the_current_folder(folder: Folder) -> None:
     assert (folder.path / "run" / "result").is_dir()
 
 
+@pytest.mark.parametrize("killed", ["the command", "its launcher"])
+def test_ranks_save_and_stop_when_what_started_them_is_killed(folder: Folder, killed: str) -> None:
+    run = folder.path.parent / "run"
+    words = ("--model", ".", "--dataset", "rows.jsonl", "--devices", "2", "--max_steps", "100000")
+    events = run / "events.jsonl"
+    process = folder.start("train", *words, "--output_dir", str(run), "--seq_length", "64")
+    deadline = time.monotonic() + 120
+    while not (events.exists() and '"step": 3,' in events.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 3  # the launcher and two ranks
+    (process if killed == "the command" else family[0]).kill()
+    _, left = psutil.wait_procs(family, timeout=40)
+    process.communicate()
+    assert left == []
+    last = json.loads(events.read_text().splitlines()[-1])
+    assert (last["type"], last["reason"]) == ("finished", "interrupted")
+    assert list((run / "checkpoints").iterdir())
+
+
 @pytest.fixture
 def server(folder: Folder) -> Iterator[tuple["subprocess.Popen[str]", httpx.Client]]:
     process = folder.start("serve", "--port", "0", "--no-browser")
