@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,9 +137,10 @@ def test_junk_in_the_variable_is_refused_and_yes_leaves_the_proof_out(
 
 
 @pytest.mark.parametrize("to", ["adapter", pytest.param("merged", marks=pytest.mark.slow)])
-def test_an_export_is_proven_too(finished, tmp_path, to):
+def test_an_export_to_a_relative_place_is_proven_too(finished, tmp_path, to, monkeypatch):
     export = export_adapter if to == "adapter" else export_merged
-    found = export(str(finished.sft.path), tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    found = export(str(finished.sft.path), Path("out"))
     (line,) = [text for text in found.notices if text.startswith("opened in transformers")]
     assert "ids of 4 training rows equal" in line
     if to == "merged":

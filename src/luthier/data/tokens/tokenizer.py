@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
 
+from luthier.data.tokens.refusals import of_file
 from luthier.data.tokens.tokenizer_files import ADDITIONAL, TokenizerFiles, read_files, token_text
 from luthier.data.types import Ids
 from luthier.durable import make_folders, write_atomic
-from luthier.errors import TokenizerError
 
 _MARKUP = re.compile(r"^(<.+>|\[.+\]|\{.+\}|<\|.*|.*\|>)$", re.DOTALL)
 _HTML = re.compile(
@@ -127,7 +127,8 @@ class Tokenizer:
             return self.encode_piece(text, continued=False)
         if self._published is None:
             self._published = self._load(self.definition)
-        return np.array(self._published.encode(text, add_special_tokens=False).ids, np.int32)
+        with of_file("used on a text"):
+            return np.array(self._published.encode(text, add_special_tokens=False).ids, np.int32)
 
     def encode_piece(self, text: str, *, continued: bool, at_start: bool = True) -> Ids:
         """Ids of text that stands between control tokens, none of which is read out of it.
@@ -211,7 +212,8 @@ class Tokenizer:
 
     def _encode(self, text: str, continued: bool) -> Ids:
         encoder = self._continued if continued else self._plain
-        ids = np.array(encoder.encode(text, add_special_tokens=False).ids, np.int32)
+        with of_file("used on a text"):
+            ids = np.array(encoder.encode(text, add_special_tokens=False).ids, np.int32)
         if not (self._guarded and np.isin(ids, self._guarded).any()):
             return ids
         # This vocabulary can spell a control token by merging: keep its characters apart.
@@ -227,7 +229,8 @@ class Tokenizer:
         unknown = self._role_id("unk_token")
         guarded = sorted({*self.special_tokens.values()} - {unknown})
         texts = list(self.special_tokens)
-        found = self._plain.encode_batch(texts, add_special_tokens=False)
+        with of_file("used on a text"):
+            found = self._plain.encode_batch(texts, add_special_tokens=False)
         return guarded if any(set(item.ids) & set(guarded) for item in found) else []
 
     def _role_id(self, role: str) -> int | None:
@@ -235,14 +238,8 @@ class Tokenizer:
         return None if text is None else self._plain.token_to_id(text)
 
     def _load(self, definition: Mapping[str, Any]) -> FastTokenizer:
-        try:
+        with of_file("loaded"):
             loaded = FastTokenizer.from_str(json.dumps(definition, ensure_ascii=False))
-        except Exception as error:
-            raise TokenizerError(
-                f"tokenizer.json cannot be loaded: {error}",
-                why="the tokenizers package rejects it",
-                fix="fetch the file again, or: pip install -U tokenizers",
-            ) from error
         loaded.no_padding()
         loaded.no_truncation()
         return loaded

@@ -86,7 +86,7 @@ def _weights(request: Json) -> Json:
                 do_sample=False,
             )
         answer = made[0, len(prompt) :].tolist()
-        found["stopped"] = bool(answer) and answer[-1] in ends
+        found["ended_by"] = answer[-1] if answer and answer[-1] in ends else None
         found["passed"] = any(token in ends for token in answer[:-1])
         found["answered"] = len(answer)
     return found

@@ -151,7 +151,7 @@ def _of_weights(
         size = format_bytes(case.num_bytes)
         return [f"names and shapes of all tensors fit ({size}: not loaded a second time)"], []
     alike, differs = _compared(case, found["logps"], ours)
-    if "stopped" in found:
+    if "ended_by" in found:
         good, bad = _ended(case, found)
         alike, differs = alike + good, differs + bad
     return alike, differs
@@ -178,8 +178,9 @@ def _ended(case: Case, found: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         return [], [
             f"an answer goes on behind {names}; give generate eos_token_id={list(case.ends)}"
         ]
-    if found["stopped"]:
-        return [f"an answer to a training prompt stops at {names}"], []
+    if (number := found["ended_by"]) is not None:
+        name = case.tokenizer.token(number) or number
+        return [f"an answer to a training prompt stops at {name}"], []
     return [f"not yet learned to end at {names} within {found['answered']} tokens"], []
 
 
@@ -187,9 +188,9 @@ def _ask(case: Case, measured: Sequence[list[int]]) -> dict[str, Any]:
     first = case.examples[0] if case.examples else None
     prompt = [] if first is None else _ids(first)[: _first_target(first)]
     request = {
-        "folder": str(case.folder),
+        "folder": str(case.folder.absolute()),  # the judge runs in another folder
         "kind": case.kind,
-        "base": str(case.base),
+        "base": str(case.base.absolute()),
         "rows": [row.as_dict() for row in case.rows],
         "load": case.loads,
         "dtype": case.dtype,
