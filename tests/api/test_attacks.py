@@ -57,6 +57,18 @@ def test_a_text_among_the_settings_is_bounded(client):
     refused(cloned)
 
 
+@pytest.mark.parametrize("more", [{"output_dir": "/etc/x"}, {"resume": True}])
+def test_a_plan_looks_into_no_run_directory_of_a_request(client, more):
+    file = upload(client).json()["id"]
+    settings = {"model": "starter", "dataset": file, **more}
+    assert (
+        next(iter(more))
+        in refused(client.post("/api/plan", json={"settings": settings}))["message"]
+    )
+    settings[next(iter(more))] = None if "output_dir" in more else False
+    assert client.post("/api/plan", json={"settings": settings}).status_code == 200
+
+
 def test_a_long_text_is_whole_with_its_job_and_short_in_a_list(client):
     id = queued(client, luthier={"system_prompt": SOON})
     assert client.get(f"{JOBS}/{id}").json()["luthier"]["settings"]["system_prompt"] == SOON

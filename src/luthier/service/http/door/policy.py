@@ -34,6 +34,13 @@ def may_use(home: Path, roots: Iterable[Path] = ()) -> Callable[[Resolved], None
             for text in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(text, str):
                     _check_length(name, text)
+        for name in ("output_dir", "resume"):
+            if resolved.is_given(name) and getattr(settings, name) not in (None, False):
+                raise SettingsError(
+                    f"{name} cannot be given over HTTP",
+                    why="the service makes the run directory and resumes there by itself",
+                    fix="leave it out",
+                )
         refuse_path("model", settings.model, allowed)
         for name in ("dataset", "eval_dataset"):
             for text in getattr(settings, name):
