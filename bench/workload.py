@@ -23,7 +23,7 @@ from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.models.adapter_files import save_adapter
 from luthier.models.adapters import attach
 from luthier.models.load import load_base
-from luthier.recipes.before.inputs import make_renderer
+from luthier.recipes.before.opening import make_renderer
 from luthier.sources.source import resolve_source
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -75,6 +75,14 @@ def test_backward_is_called_in_the_loop_only():
     assert callers == ["engine/loop.py"]
 
 
+def test_rows_are_opened_in_one_place():
+    opens = re.compile(r"\b(Renderer|make_renderer|choose_template)\(")
+    callers = {name_of(path) for path in FILES if opens.search(path.read_text("utf-8"))}
+    assert {one for one in callers if not one.startswith("data/")} == {"recipes/before/opening.py"}
+    asks = [name_of(path) for path in FILES if "context_length(" in path.read_text("utf-8")]
+    assert [one for one in asks if one.startswith("recipes/")] == ["recipes/before/opening.py"]
+
+
 STARTS = re.compile(
     r"\bsubprocess\b|\bmultiprocessing\b|\bpty\b|create_subprocess|ProcessPool|"
     r"\bos\.(fork|exec|spawn|posix_spawn|system|popen)"

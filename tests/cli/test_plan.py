@@ -52,7 +52,7 @@ def test_real_rows_are_counted_as_training_counts_them(tmp_path, capsys):
     words = ["plan", "--model", "starter", "--dataset", str(data), "--json"]
     _, out, _ = run(words, capsys)
     found = json.loads(out)
-    assert found["notes"] == []
+    assert found["notes"] == ["seq_length 2048 is more than the model's 512: 512 is used"]
     assert 0 < found["work"]["targets"] < found["work"]["tokens"] < 2048
     words[2] = "qwen3-0.6b"  # whose tokenizer is not here
     _, out, _ = run(words, capsys)

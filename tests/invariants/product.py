@@ -12,16 +12,14 @@ from tests.tiny import SPECIAL, tiny_model_folder
 from torch import Tensor
 
 from luthier.config import read
-from luthier.data.load import load_samples
 from luthier.data.packing.steps import StepPlanner
 from luthier.data.prepare import prepare
 from luthier.data.rendering.template import choose_template
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.engine.distribution import Ranks
 from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import train
 from luthier.engine.optim import Updater
-from luthier.recipes.before.inputs import make_renderer
+from luthier.recipes.before.opening import open_run
 from luthier.recipes.run.choices import DTYPES, Machine
 from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.objective import PairObjective, TokenObjective
@@ -141,16 +139,8 @@ def make_product(
     machine = Machine(torch.device("cpu"), "CPU", 2**33)
     context = RunContext(resolved, None, Ranks(), None, Interrupt(), machine)  # type: ignore[arg-type]
     source = resolve_source(str(folder))
-    tokenizer = Tokenizer.from_folder(source.tokenizer)
-    renderer, _ = make_renderer(
-        resolved.settings,
-        tokenizer,
-        gallery_template=None,
-        now=NOW,
-        seq_length=resolved.settings.seq_length,
-    )
-    loaded = load_samples([str(data)], objective=resolved.settings.objective)
-    prepared = prepare(loaded, renderer, bad_rows="refuse")
+    opening = open_run(resolved.settings, source, now=NOW)
+    prepared = prepare(opening.rows, opening.renderer, bad_rows="refuse")
     trainee = make_trainee(resolved.settings, source, DTYPES["float32"], machine)
     trainee.ready(
         checkpointing=resolved.settings.gradient_checkpointing, seed=resolved.settings.seed

@@ -8,6 +8,7 @@ from luthier.gallery.catalogue import (
     find_model,
     nearest_names,
 )
+from luthier.gallery.context import context_length
 from luthier.gallery.parameters import count_active_parameters, count_parameters, tensor_shapes
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Trap",
     "all_families",
     "all_models",
+    "context_length",
     "count_active_parameters",
     "count_parameters",
     "family_of",

@@ -14,7 +14,7 @@ from luthier.inference.generate import (
     Generation,
     PrefixCache,
     batch_generate,
-    context_length,
+    context_of,
     generate,
 )
 from luthier.inference.stream import Decoder, stream_text
@@ -182,7 +182,7 @@ class ChatSession:
         self.finish = tokens.finish
         if tokens.finish == "context":
             self.notices.append(
-                f"the answer was cut: the model holds {context_length(self._model):,} tokens in all"
+                f"the answer was cut: the model holds {context_of(self._model):,} tokens in all"
             )
         elif tokens.finish == "length":
             self.notices.append(
@@ -191,7 +191,7 @@ class ChatSession:
 
     def _fit(self, asked: list[Message]) -> list[int]:
         """The prompt, without the oldest turns if the model would have no room to answer."""
-        context = context_length(self._model)
+        context = context_of(self._model)
         head, turns = asked[: len(self._system)], asked[len(self._system) :]
         dropped = 0
         while True:

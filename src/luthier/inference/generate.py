@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from luthier.errors import SettingsError, TooLongError
+from luthier.gallery import context_length
 from luthier.models.build import generation_mode
 
 CHUNK_T = 1024
@@ -286,11 +287,10 @@ def rope_border(config: Any) -> int | None:
     return min(borders, default=None)
 
 
-def context_length(model: nn.Module) -> int | None:
+def context_of(model: nn.Module) -> int | None:
     """Most tokens the model can hold, by its config; None where the config names no limit."""
     config: Any = model.config
-    length = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 0 else None
+    return context_length(config.to_dict())
 
 
 def _room(model: nn.Module, prompt_ids: Sequence[int], max_new_tokens: int) -> int:
@@ -299,7 +299,7 @@ def _room(model: nn.Module, prompt_ids: Sequence[int], max_new_tokens: int) -> i
         raise SettingsError(
             "the prompt is empty", why="a model continues text, so it needs at least one token"
         )
-    context = context_length(model)
+    context = context_of(model)
     if context is None:
         return max_new_tokens
     if len(prompt_ids) >= context:

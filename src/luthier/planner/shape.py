@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from luthier.gallery import context_length
+
 JOINED = {"phi3"}
 PLAIN_MLP = {"gpt2", "gpt_neox", "phi", "starcoder2"}
 HEAD_NORMS = {"qwen3", "qwen3_moe", "gemma3_text", "gemma3"}
@@ -166,7 +168,7 @@ class Shape:
             expert_width=width,
             active=first("num_experts_per_tok") if experts else 0,
             positions=first("n_positions") if kind == "gpt2" else 0,
-            context=first("max_position_embeddings", "n_positions"),
+            context=context_length(outer) or 0,
             window=_window(config),
             softcap=bool(config.get("attn_logit_softcapping")),
             capped_head=bool(config.get("final_logit_softcapping")),

@@ -36,6 +36,7 @@ def render(request: Request) -> dict[str, Any]:
 
 def describe_model(request: Request) -> dict[str, Any]:
     """What `model` is: folders, family, adapter, the limits of its tokenizer and context."""
+    from luthier.gallery import context_length
     from luthier.recipes.after.rendering import open_rendering
     from luthier.sources.source import resolve_source
 
@@ -46,7 +47,7 @@ def describe_model(request: Request) -> dict[str, Any]:
         "base": str(source.base),
         "adapter": str(source.adapter) if source.adapter else None,
         "family": source.family.name,
-        "context": source.config.get("max_position_embeddings"),
+        "context": context_length(source.config),
         "vocabulary": opened.tokenizer.vocab_size,
         "system_prompt": opened.system_prompt,
         "notices": opened.notices,

@@ -119,3 +119,25 @@ def test_signatures_estimate_what_texts_share():
 )
 def test_the_language_of_a_text(text, language):
     assert language_of(text) == language
+
+
+def test_a_near_duplicate_in_another_file_is_named_with_its_file(tmp_path):
+    said = [{"instruction": f"Name the {what} of France{mark}", "output": "It is Paris, of course."}
+            for what, mark in (("longest of the rivers", ""), ("capital and its mayor", ", please."), ("capital and its mayor", " please."))]  # fmt: skip
+    first = written(tmp_path / "a.jsonl", said[:2])
+    second = written(tmp_path / "b.jsonl", said[2:])
+    report = examine_files([first, second], None)
+    found = next(one for one in report.findings if one.code == "near-duplicates")
+    assert found.rows[0].says.endswith(f"like {first} line 2")
+
+
+def test_what_no_seq_length_keeps_is_not_promised_by_one(tokenizer, tmp_path):
+    path = written(tmp_path / "rows.jsonl", rows_of(3, words=100))
+
+    def fix_at(limit, context):
+        report = examine_files([path], tokenizer, seq_length=limit, context=context)
+        return next(one for one in report.findings if one.code == "cut-at-seq-length").fix
+
+    assert fix_at(128, 4096).startswith("--seq_length ")
+    assert "--seq_length 256 keeps what the model can hold" in fix_at(128, 256)
+    assert "the model holds no more" in fix_at(256, 256)

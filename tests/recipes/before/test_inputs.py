@@ -5,20 +5,15 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from tests.tiny import tiny_tokenizer
+from tests.tiny import tiny_config, tiny_tokenizer
 
 from luthier.config import read
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example, Origin, Sequence
 from luthier.errors import NoRowsError, TemplateError
-from luthier.recipes.before.inputs import (
-    load_rows,
-    make_inputs,
-    make_renderer,
-    rendering,
-    split,
-    template_source,
-)
+from luthier.recipes.before.inputs import make_inputs, split
+from luthier.recipes.before.opening import open_run, template_source
+from luthier.recipes.before.recorded import rendering
+from luthier.sources.source import resolve_source
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 THINKING = (
@@ -34,18 +29,12 @@ def inputs_of(tmp_path, rows, **settings):
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder = tiny_tokenizer(tmp_path / "tokenizer")
-    resolved = read.load({"model": str(folder), "dataset": str(data), **settings})
-    tokenizer = Tokenizer.from_folder(folder)
-    loaded = load_rows(resolved.settings, resolved.settings.dataset)
-    renderer, notices = make_renderer(
-        resolved.settings,
-        tokenizer,
-        gallery_template=None,
-        now=NOW,
-        seq_length=512,
-        samples=loaded.samples,
+    resolved = read.load(
+        {"model": str(folder), "dataset": str(data), "seq_length": 256, **settings}
     )
-    return resolved.settings, make_inputs(resolved.settings, renderer, tokenizer, loaded), notices
+    (folder / "config.json").write_text(tiny_config().to_json_string())
+    opening = open_run(resolved.settings, resolve_source(str(folder)), now=NOW)
+    return resolved.settings, make_inputs(opening), list(opening.notices)
 
 
 def asked(answer, **more):

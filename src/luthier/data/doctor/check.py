@@ -195,7 +195,7 @@ class _Checkup:
                 row.sizes = sizes_of(sample, made, self.whole.tokenizer)
                 if row.sizes.longest > self.facts.seq_length:
                     made = self.facts.renderer.render(sample)
-                    row.cut = not isinstance(made, BadRow)
+                    row.cut = not isinstance(made, BadRow) and made.cut is not None
         except TemplateError as error:
             row.problem = BadRow(row.origin, error.what, "template-refuses")
             return

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from luthier.data.doctor.row import Sizes
 from luthier.data.packing.cut import tree_tokens
 from luthier.data.packing.steps import permutation
-from luthier.data.rendering.render import Renderer
+from luthier.data.rendering.render import UNLIMITED, Renderer
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Conversation, Example, Feedback, Preference, Sample
 
@@ -23,7 +23,6 @@ LIMITS = (512, 1024, 2048, 4096)
 PERCENTILES = (5, 25, 50, 75, 95, 99)
 SAMPLED_ROWS = 2048
 SAMPLED_TOKENS = 4_000_000
-UNLIMITED = 2**31 - 1
 _PADDED_BATCH = 8
 
 

@@ -75,8 +75,11 @@ def _find(whole: Ids, part: Ids, start: int) -> int | None:
 def mark(
     pieces: Items[Piece], decode: Callable[[Ids], str], *, shared: int, cuts: Items[tuple[int, int]]
 ) -> list[Marked]:
-    """Pieces split where sharing ends and where the cut begins and ends."""
+    """Pieces split where sharing ends, where the cut begins and ends, and behind the first token,
+    which nothing predicts, if its piece carries weight."""
     places = [shared, *(edge for span in cuts for edge in span)]
+    if pieces and pieces[0].weight:
+        places.append(1)
     found: list[Marked] = []
     at = 0
     for piece in pieces:
@@ -86,6 +89,7 @@ def mark(
             ids = piece.ids[left - at : right - at]
             text = piece.text if len(edges) == 2 else decode(ids)
             cut = any(start <= left < stop for start, stop in cuts)
-            found.append(Marked(text, ids, piece.weight, piece.kind, right <= shared, cut))
+            weight = piece.weight if left else 0.0
+            found.append(Marked(text, ids, weight, piece.kind, right <= shared, cut))
         at = end
     return found

@@ -46,6 +46,9 @@ Truncation = Literal["prompt_start", "answer_end", "drop", "refuse"]
 Tools = Items[Mapping[str, Any]]
 Kwargs = Mapping[str, Any]
 
+UNLIMITED = 2**31 - 1
+"""As `seq_length`: nothing is cut."""
+
 
 @dataclass(frozen=True, slots=True)
 class LongRow(BadRow):

@@ -9,7 +9,6 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,8 @@ from luthier.errors import SettingsError
 from luthier.planner.choose import Chooser
 from luthier.planner.plan import how_of
 from luthier.planner.shape import Shape
-from luthier.recipes.after.rendering import recorded_rendering
-from luthier.recipes.before.inputs import context_length, load_rows, make_renderer
-from luthier.recipes.before.tokens import open_tokenizer
+from luthier.recipes.before.opening import open_run
+from luthier.recipes.before.recorded import recorded_rendering
 from luthier.recipes.run.choices import (
     DTYPES,
     Machine,
@@ -130,26 +128,14 @@ def _settings(
         resolved = load({"model": name, "dataset": list(dataset), "objective": objective})
         resolved = resolved.fill(method=(method, "what there is to measure"))
     changed: dict[str, Any] = {"dataset": tuple(dataset), "eval_dataset": (), "eval_split": 0.0}
-    for key in ("apply_chat_template", "chat_template", "chat_template_kwargs", "system_prompt"):
-        if key in how:
-            changed[key] = how[key]
     settings = resolved.settings.model_copy(update=changed)
     return dataclasses.replace(resolved, settings=settings)
 
 
-def _read(settings: Settings, source: ModelSource) -> tuple[Prepared, list[str]]:
-    tokenizer = open_tokenizer(source)
-    then = recorded_rendering(source).get("now")
-    limit = context_length(source.config) or settings.seq_length
-    rows = load_rows(settings, settings.dataset)
-    renderer, notices = make_renderer(
-        settings,
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=datetime.fromisoformat(then) if then else datetime.now(UTC),
-        seq_length=min(settings.seq_length, limit),
-    )
-    return prepare(rows, renderer, bad_rows=settings.bad_rows, role="eval"), notices
+def _read(settings: Settings, source: ModelSource) -> tuple[Prepared, tuple[str, ...]]:
+    opening = open_run(settings, source, recorded=recorded_rendering(source))
+    prepared = prepare(opening.rows, opening.renderer, bad_rows=settings.bad_rows, role="eval")
+    return prepared, opening.notices
 
 
 def _shown(means: dict[str, float]) -> dict[str, float]:

@@ -28,8 +28,9 @@ from luthier.models.load import load_base
 from luthier.models.save import save_model
 from luthier.recipes.after.known_rows import KnownRows, known_rows
 from luthier.recipes.after.open_model import quantisation_of, training_of
-from luthier.recipes.after.rendering import open_rendering, recorded_rendering
+from luthier.recipes.after.rendering import open_rendering
 from luthier.recipes.before.proof_wanted import skips_proof
+from luthier.recipes.before.recorded import recorded_rendering
 from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
 from luthier.recipes.run.model_card import Kind, card

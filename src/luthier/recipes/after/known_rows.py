@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -11,8 +10,9 @@ from luthier.config.read import load_saved
 from luthier.config.settings import Settings
 from luthier.data.types import Example
 from luthier.errors import DataError
-from luthier.recipes.after.rendering import recorded_rendering
-from luthier.recipes.before.inputs import FIRST, context_length, load_rows, make_renderer
+from luthier.recipes.before.inputs import FIRST
+from luthier.recipes.before.opening import open_run
+from luthier.recipes.before.recorded import recorded_rendering
 from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.written.rows import Row, rows_to_check
 from luthier.sources.source import ModelSource
@@ -57,22 +57,8 @@ def known_rows(source: ModelSource) -> KnownRows:
 
 
 def _rendered(source: ModelSource, settings: Settings) -> tuple[list[Example], list[Row]]:
-    tokenizer = open_tokenizer(source)
-    how = recorded_rendering(source)
-    then = how.get("now")
-    renderer, _ = make_renderer(
-        settings.model_copy(
-            update={
-                "chat_template": how.get("chat_template"),
-                "chat_template_kwargs": how.get("chat_template_kwargs", {}),
-            }
-        ),
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=datetime.fromisoformat(then) if then else datetime.now(UTC),
-        seq_length=min(settings.seq_length, context_length(source.config) or settings.seq_length),
-    )
-    samples = load_rows(settings, settings.dataset).samples[:FIRST]
-    made = (renderer.render(sample) for sample in samples)
+    opening = open_run(settings, source, recorded=recorded_rendering(source))
+    samples = opening.rows.samples[:FIRST]
+    made = (opening.renderer.render(sample) for sample in samples)
     examples = [one for one in made if isinstance(one, Example)]
-    return examples, rows_to_check(renderer, samples)
+    return examples, rows_to_check(opening.renderer, samples)

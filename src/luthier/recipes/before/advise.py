@@ -1,27 +1,20 @@
 """Advice for real files, a real model and a machine: reads, counts, asks the table."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-
 from luthier.advisor.advise import advise
 from luthier.advisor.facts import Facts
 from luthier.advisor.measure import kind_of, measure_machine, measure_model, measure_rows
 from luthier.advisor.reason import Advice
 from luthier.config.read import Resolved
-from luthier.config.settings import Settings
 from luthier.data.load import load_samples
-from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example, Sample
 from luthier.errors import ModelNotFoundError, NoRowsError
 from luthier.planner.device import Device, this_machine
-from luthier.recipes.before.inputs import load_rows, make_renderer
-from luthier.recipes.before.tokens import open_tokenizer
+from luthier.recipes.before.opening import Opening, load_rows, open_run
 from luthier.sources.source import ModelSource, resolve_local
 
 RENDERED = 4_000
 """Rows that are rendered to be counted; of larger data sets as many, evenly spread."""
 
-UNLIMITED = 2**31 - 1
 OBJECTIVES = {"pairs": "dpo", "texts": "text", "conversations": "sft"}
 
 
@@ -53,22 +46,22 @@ def gather(resolved: Resolved, *, goal: str = "", device: str | None = None) -> 
     settings = resolved.settings
     machine = Device.parse(device) if device else this_machine(settings.devices)
     source = _source(settings.model)
-    tokenizer = open_tokenizer(source)
-    samples = load_samples(
+    loaded = load_samples(
         settings.dataset, columns=settings.columns, encoding=settings.encoding, objective=None
-    ).samples
-    if not samples:
+    )
+    if not loaded.samples:
         raise NoRowsError(
             f"no row of {', '.join(settings.dataset)} can be used",
             why="there is nothing to give advice on",
             fix=f"luthier data check {settings.dataset[0]} --model {settings.model}",
         )
     if not resolved.is_given("objective"):
-        objective = OBJECTIVES[kind_of(samples)]
+        objective = OBJECTIVES[kind_of(loaded.samples)]
         settings = settings.model_copy(update={"objective": objective})
-        load_rows(settings, settings.dataset)  # refuses rows that this objective cannot use
-    samples, examples, total = _rendered(settings, source, tokenizer, samples)
-    rows = measure_rows(samples, examples, tokenizer, total=total)
+        load_rows(settings)  # refuses rows that this objective cannot use
+    opening = open_run(settings, source, whole=True, rows=loaded)
+    samples, examples, total = _rendered(opening)
+    rows = measure_rows(samples, examples, opening.tokenizer, total=total)
     return Facts(
         rows,
         measure_model(
@@ -99,18 +92,9 @@ def _answers(source: ModelSource) -> bool:
     return "base" not in source.name.lower() and source.name != "starter"
 
 
-def _rendered(
-    settings: Settings, source: ModelSource, tokenizer: Tokenizer, samples: Sequence[Sample]
-) -> tuple[list[Sample], list[Example], int]:
+def _rendered(opening: Opening) -> tuple[list[Sample], list[Example], int]:
     """Some samples and their examples without a limit, and how many there would be of all."""
-    renderer, _ = make_renderer(
-        settings,
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=datetime.now(UTC),
-        seq_length=UNLIMITED,
-        samples=samples,
-    )
+    settings, renderer, samples = opening.settings, opening.renderer, opening.rows.samples
     some = [samples[index * len(samples) // RENDERED] for index in range(RENDERED)]
     some = some if len(samples) > RENDERED else list(samples)
     made = [(sample, renderer.render(sample)) for sample in some]

@@ -1,21 +1,19 @@
 """How many tokens a data set has for a model: counted if its tokenizer is at hand, else estimated."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.config.settings import Settings
-from luthier.data.load import load_samples
+from luthier.data.load import Loaded
 from luthier.data.rendering.render import Renderer
 from luthier.data.tokens.token_rates import PER_MESSAGE, Rates, rates_for
 from luthier.data.types import BadRow, Conversation, Feedback, Message, Preference, Sample, Text
 from luthier.errors import ModelNotFoundError
 from luthier.gallery import find_model, nearest_names
-from luthier.recipes.before.inputs import make_renderer
-from luthier.recipes.before.tokens import open_tokenizer
+from luthier.recipes.before.opening import load_rows, open_run
 from luthier.sources.source import ModelSource, resolve_local
 
 PERCENTILES = (50, 90, 95, 99)
@@ -37,14 +35,9 @@ def estimate(settings: Settings) -> dict[str, Any]:
         LuthierError: A file cannot be read.
     """
     source = resolve_local(settings.model)
-    loaded = load_samples(
-        settings.dataset,
-        columns=settings.columns,
-        encoding=settings.encoding,
-        objective=settings.objective,
-    )
+    loaded = load_rows(settings)
     if source is not None:
-        about, totals, longest, learned = _counted(settings, source, loaded.samples)
+        about, totals, longest, learned = _counted(settings, source, loaded)
     else:
         about, totals, longest, learned = _estimated(settings, loaded.samples)
     shares = np.percentile(longest, PERCENTILES) if len(longest) else np.zeros(len(PERCENTILES))
@@ -77,19 +70,10 @@ def guess_lengths(
 
 
 def _counted(
-    settings: Settings, source: ModelSource, samples: list[Sample]
+    settings: Settings, source: ModelSource, loaded: Loaded
 ) -> tuple[dict[str, Any], Counts, Counts, Counts]:
-    tokenizer = open_tokenizer(source)
-    whole = settings.model_copy(update={"seq_length": 2**24})  # lengths before any cut
-    renderer, _ = make_renderer(
-        whole,
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=datetime.now(UTC),
-        seq_length=whole.seq_length,
-        samples=samples,
-    )
-    found = np.array([row for sample in samples if (row := _row(renderer, sample))])
+    renderer = open_run(settings, source, whole=True, rows=loaded).renderer
+    found = np.array([row for sample in loaded.samples if (row := _row(renderer, sample))])
     totals, longest, learned = found.reshape(-1, 3).T
     return {"tokenizer": source.name, "exact": True}, totals, longest, learned
 

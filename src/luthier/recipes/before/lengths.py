@@ -1,7 +1,6 @@
 """Lengths of the rows that a plan is made for, counted as training counts them, or estimated."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from luthier.config.settings import Settings
@@ -9,8 +8,8 @@ from luthier.data.load import Loaded
 from luthier.errors import NoRowsError
 from luthier.planner.data_shape import DataShape
 from luthier.recipes.before.estimate import guess_lengths
-from luthier.recipes.before.inputs import context_length, load_rows, make_inputs, make_renderer
-from luthier.recipes.before.tokens import open_tokenizer
+from luthier.recipes.before.inputs import make_inputs
+from luthier.recipes.before.opening import cut_length, load_rows, open_run
 from luthier.sources.source import ModelSource
 
 
@@ -30,28 +29,19 @@ def lengths_of(
         NoRowsError: No row is left.
         DataError: And its kinds.
     """
-    limit = context_length(dict(architecture)) or settings.seq_length
-    seq_length = min(settings.seq_length, limit)
-    rows = load_rows(settings, settings.dataset)
     if source is None:
-        return _guess(settings, rows, seq_length)
-    tokenizer = open_tokenizer(source)
-    renderer, notices = make_renderer(
-        settings,
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=datetime.now(UTC),
-        seq_length=seq_length,
-        samples=rows.samples,
-    )
-    inputs = make_inputs(settings, renderer, tokenizer, rows)
+        seq_length, notices = cut_length(settings, architecture)
+        data, guessed = _guess(settings, load_rows(settings), seq_length)
+        return data, [*notices, *guessed]
+    opening = open_run(settings, source)
+    inputs = make_inputs(opening)
     if not inputs.train:
         raise NoRowsError(
             f"no row of {', '.join(settings.dataset)} is left to learn from",
             why="every row would be dropped",
             fix=f"luthier data check {settings.dataset[0]} --model {settings.model}",
         )
-    return DataShape.of(inputs.train, inputs.held_out), notices
+    return DataShape.of(inputs.train, inputs.held_out), list(opening.notices)
 
 
 def _guess(settings: Settings, rows: Loaded, seq_length: int) -> tuple[DataShape, list[str]]:

@@ -4,7 +4,6 @@ Everything here is looked at again by the run itself; this is only sooner.  What
 a look at the hub, is left to the run.
 """
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from luthier.config.read import Resolved
@@ -12,13 +11,13 @@ from luthier.config.settings import Settings
 from luthier.data.reading.files import check_file
 from luthier.data.reading.read import expand
 from luthier.planner.refuse import ignores_plan
-from luthier.recipes.before.inputs import context_length, load_rows, make_inputs, make_renderer
+from luthier.recipes.before.inputs import make_inputs
+from luthier.recipes.before.opening import open_run
 from luthier.recipes.before.proof_wanted import skips_proof
 from luthier.recipes.before.sample_count import wanted
 from luthier.recipes.before.start import agree_with_start
-from luthier.recipes.before.tokens import open_tokenizer
 from luthier.runs import RunDirectory
-from luthier.sources.source import ModelSource, resolve_local
+from luthier.sources.source import resolve_local
 from luthier.sources.weights import find_weights
 from luthier.trackers import require
 
@@ -51,7 +50,7 @@ def preflight(resolved: Resolved) -> None:
         find_weights(source.base)
     resolved = agree_with_start(resolved, source)
     if files is not None and sum(file.stat().st_size for file in files) <= SMALL_BYTES:
-        _render(resolved.settings, source)
+        make_inputs(open_run(resolved.settings, source))
 
 
 def _files(settings: Settings) -> list[Path] | None:
@@ -71,17 +70,3 @@ class _OnHubError(Exception):
 
 def _not_here(name: str) -> Path:
     raise _OnHubError(name)
-
-
-def _render(settings: Settings, source: ModelSource) -> None:
-    tokenizer = open_tokenizer(source)
-    rows = load_rows(settings, settings.dataset)
-    renderer, _ = make_renderer(
-        settings,
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=datetime.now(UTC),
-        seq_length=min(settings.seq_length, context_length(source.config) or settings.seq_length),
-        samples=rows.samples,
-    )
-    make_inputs(settings, renderer, tokenizer, rows)

@@ -1,6 +1,5 @@
 """What the model will see of one row: the same reading and rendering as in training."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from luthier.config.settings import Settings
@@ -10,8 +9,7 @@ from luthier.data.rendering.render import Renderer
 from luthier.data.rendering.template import RowTemplateError
 from luthier.data.types import BadRow, Preference, Sample
 from luthier.errors import DataError
-from luthier.recipes.before.inputs import load_rows, make_renderer
-from luthier.recipes.before.tokens import open_tokenizer
+from luthier.recipes.before.opening import Opening, open_run
 from luthier.sources.source import resolve_source
 
 
@@ -32,9 +30,9 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
     Raises:
         DataError: There is no such row, or it cannot be used; the reason is in the message.
     """
-    loaded, renderer, notices = _opened(settings)
-    shown = _shown(renderer, _row(loaded, line))
-    return {**shown, "notices": [*notices, *renderer.notices]}
+    opening = _opened(settings)
+    shown = _shown(opening.renderer, _row(opening.rows, line))
+    return {**shown, "notices": [*opening.notices, *opening.renderer.notices]}
 
 
 def previews(settings: Settings, *, first: int, count: int) -> dict[str, Any]:
@@ -48,7 +46,8 @@ def previews(settings: Settings, *, first: int, count: int) -> dict[str, Any]:
         `rows` (each as of `preview`, or with `row`, `line` and `bad`, the reason), `total` and
         `notices`.
     """
-    loaded, renderer, notices = _opened(settings)
+    opening = _opened(settings)
+    loaded, renderer, notices = opening.rows, opening.renderer, opening.notices
     everything = [*loaded.samples, *loaded.bad]
     places = {file.path: place for place, file in enumerate(loaded.files)}
     everything.sort(key=lambda one: (places.get(one.origin.file, 0), one.origin.line))
@@ -65,18 +64,8 @@ def previews(settings: Settings, *, first: int, count: int) -> dict[str, Any]:
     return {"rows": rows, "total": len(everything), "notices": [*notices, *renderer.notices]}
 
 
-def _opened(settings: Settings) -> tuple[Loaded, Renderer, list[str]]:
-    source = resolve_source(settings.model, revision=settings.revision)
-    loaded = load_rows(settings, settings.dataset)
-    renderer, notices = make_renderer(
-        settings,
-        open_tokenizer(source),
-        gallery_template=source.family.chat_template,
-        now=datetime.now(UTC),
-        seq_length=settings.seq_length,
-        samples=loaded.samples,
-    )
-    return loaded, renderer, notices
+def _opened(settings: Settings) -> Opening:
+    return open_run(settings, resolve_source(settings.model, revision=settings.revision))
 
 
 def _shown(renderer: Renderer, sample: Sample) -> dict[str, Any]:

@@ -17,15 +17,9 @@ from luthier.planner.plan import Plan, how_of, plan
 from luthier.planner.refuse import does_not_fit, ignores_plan
 from luthier.planner.shape import Shape
 from luthier.recipes.before.card_settings import follow_card
-from luthier.recipes.before.inputs import (
-    Inputs,
-    context_length,
-    load_rows,
-    make_inputs,
-    make_renderer,
-)
+from luthier.recipes.before.inputs import Inputs, make_inputs
+from luthier.recipes.before.opening import open_run
 from luthier.recipes.before.start import agree_with_start
-from luthier.recipes.before.tokens import open_tokenizer
 from luthier.recipes.run.choices import DTYPES, choose_dtype, choose_for_data, choose_for_memory
 from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.result import keep_start
@@ -67,23 +61,8 @@ class _Fetching:
 def read_data(context: RunContext, source: ModelSource) -> Inputs:
     """Tokenizer, template and examples."""
     settings = context.settings
-    tokenizer = open_tokenizer(source)
-    limit = context_length(source.config)
-    seq_length = min(settings.seq_length, limit) if limit else settings.seq_length
-    if seq_length < settings.seq_length:
-        context.notice(
-            f"seq_length {settings.seq_length} is more than the model's {limit}: {limit} is used"
-        )
-    rows = load_rows(settings, settings.dataset)
-    renderer, notices = make_renderer(
-        settings,
-        tokenizer,
-        gallery_template=source.family.chat_template,
-        now=context.now,
-        seq_length=seq_length,
-        samples=rows.samples,
-    )
-    inputs = make_inputs(settings, renderer, tokenizer, rows)
+    opening = open_run(settings, source, now=context.now)
+    inputs = make_inputs(opening)
     if not inputs.train:
         record_data(context, inputs)
         raise NoRowsError(
@@ -91,7 +70,7 @@ def read_data(context: RunContext, source: ModelSource) -> Inputs:
             why="every row was dropped; data.json and ledger.jsonl say why",
             fix=f"luthier data show {settings.dataset[0]} --row 1 --model {settings.model}",
         )
-    inputs.notices[:0] = notices
+    inputs.notices[:0] = opening.notices
     return inputs
 
 

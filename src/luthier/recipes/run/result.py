@@ -11,8 +11,9 @@ from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.durable import DurableFolder
 from luthier.models.adapter_files import save_adapter
 from luthier.models.save import save_model
-from luthier.recipes.before.inputs import Inputs, rendering
+from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.before.proof_wanted import skips_proof
+from luthier.recipes.before.recorded import rendering
 from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.model_card import card
 from luthier.recipes.run.trainee import Trainee, quantisation_of

@@ -32,10 +32,18 @@ class CutAtSeqLength(Rule):
         """With the tokens that are lost and the length that would lose none."""
         if not self.count:
             return None
+        limit, context = self.facts.seq_length, self.facts.context
         detail = (
-            f"{self.count:,} of {rows:,} rows are cut to {self.facts.seq_length:,} tokens, "
+            f"{self.count:,} of {rows:,} rows are cut to {limit:,} tokens, "
             f"{self._lost:,} tokens are over it; the longest has {self._longest:,}"
         )
-        params = {"longest": self._longest, "tokens": self._lost, "limit": self.facts.seq_length}
-        fix = f"--seq_length {self._longest} keeps all; or accept it: the oldest turns go first"
+        params = {"longest": self._longest, "tokens": self._lost, "limit": limit}
+        if context is None or self._longest <= context:
+            fix = f"--seq_length {self._longest} keeps all; or accept it: the oldest turns go first"
+        elif limit < context:
+            fix = f"--seq_length {context} keeps what the model can hold; the oldest turns go first"
+        else:
+            fix = (
+                "the model holds no more: split these rows, or accept it: the oldest turns go first"
+            )
         return self.finding(detail, fix=fix, params=params)

@@ -56,6 +56,7 @@ class NearDuplicates(Rule):
         places = self.facts.places
         for later, earlier, share in similar_pairs(table, SIMILAR):
             if self._keys[later] != self._keys[earlier]:
-                origin = places[self._rows[earlier]]
-                self.hit(places[self._rows[later]], f"{share:.0%} like line {origin.line}")
+                here, there = places[self._rows[later]], places[self._rows[earlier]]
+                place = f"line {there.line}" if here.file == there.file else str(there)
+                self.hit(here, f"{share:.0%} like {place}")
         return super().finish(rows)
