@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from luthier.cli.main import main
 from luthier.config import read
 from luthier.durable import using
-from luthier.errors import AdapterError
+from luthier.errors import AdapterError, TemplateError
 from luthier.models.build import generation_mode
 from luthier.recipes.after.export import export_adapter, export_merged
 from luthier.recipes.after.open_model import open_model
@@ -138,3 +138,15 @@ def test_what_cannot_be_exported_is_said_at_once(finished, capsys, words, said):
         main(["export", str(finished.sft.path), *words])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"now": "yesterday"}', '{"chat_template": 5}', '{"chat_template_kwargs": [1]}'],
+)
+def test_a_damaged_record_of_the_rendering_is_named(finished, tmp_path, text):
+    folder = tmp_path / "result"
+    shutil.copytree(finished.full.result, folder)
+    (folder / "rendering.json").write_text(text)
+    with pytest.raises(TemplateError, match=r"rendering\.json cannot be used"):
+        open_model(str(folder))

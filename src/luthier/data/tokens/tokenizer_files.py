@@ -14,6 +14,7 @@ from typing import Any
 
 from luthier import children
 from luthier.children import Bounds
+from luthier.data.tokens.shapes import problem_of
 from luthier.durable import make_folders
 from luthier.errors import TemplateError, TokenizerError
 from luthier.reach import check_model_folder
@@ -73,14 +74,16 @@ def read_files(folder: Path) -> TokenizerFiles:
         check_model_folder(folder)
     config = _read_json(folder / "tokenizer_config.json")
     raw = _definition_bytes(folder)
+    added = _read_json(folder / "added_tokens.json")
     try:
         definition = json.loads(raw)
-        definition["model"], definition["added_tokens"]
-    except (ValueError, KeyError, TypeError) as error:
+        if problem := problem_of(definition, config, added):
+            raise ValueError(problem)
+    except (ValueError, RecursionError) as error:
         raise TokenizerError(
             f"{folder / 'tokenizer.json'} is not a tokenizer: {error}",
-            why="it must be JSON with `model` and `added_tokens`",
-            fix="fetch the file again; its size should match the published one",
+            why="it must be JSON with `model` and `added_tokens`, and the files beside it of their format",
+            fix="fetch the files again; their sizes should match the published ones",
         ) from error
     _add_missing(definition, config, folder)
     _place_ids(definition)
@@ -239,6 +242,17 @@ def _stops(generation: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(item for item in values if isinstance(item, int) and not isinstance(item, bool))
 
 
+def _template_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(
+            f"{path} cannot be read: {error}",
+            why="a chat template is Jinja text in UTF-8",
+            fix="fetch the file again, or give another: chat_template: FILE.jinja",
+        ) from error
+
+
 def _chat_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Every chat template by name; the usual one is `default`."""
     named: dict[str, str] = {}
@@ -254,10 +268,10 @@ def _chat_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(name, str) and isinstance(text, str):
             named[name] = text
     for path in sorted((folder / ADDITIONAL).glob("*.jinja")):
-        named[path.stem] = path.read_text(encoding="utf-8")
+        named[path.stem] = _template_text(path)
     path = folder / "chat_template.jinja"
     if path.is_file():
-        named["default"] = path.read_text(encoding="utf-8")
+        named["default"] = _template_text(path)
     if named and "default" not in named:
         raise TemplateError(
             f"{folder} has chat templates named {', '.join(named)}, and no `default`",

@@ -2,10 +2,12 @@
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from luthier.config.settings import Settings
 from luthier.data.rendering.template import ChatTemplate
+from luthier.errors import TemplateError
 from luthier.sources.source import ModelSource
 
 
@@ -26,6 +28,30 @@ def recorded_rendering(source: ModelSource) -> dict[str, Any]:
     for folder in (source.adapter, source.base):
         path = folder / "rendering.json" if folder else None
         if path and path.is_file():
-            body: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            return body
+            return _read(path)
     return {}
+
+
+_FIELDS = {
+    "chat_template": str, "chat_template_kwargs": dict, "system_prompt": str, "now": str,
+    "apply_chat_template": bool, "objective": str,
+}  # fmt: skip
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text("utf-8"))
+        if not isinstance(body, dict):
+            raise ValueError("it is no JSON object")
+        for name, kind in _FIELDS.items():
+            if not isinstance(body.get(name), kind | None):
+                raise ValueError(f"{name} is {str(body[name])[:60]!r}")
+        if body.get("now"):
+            datetime.fromisoformat(body["now"])
+    except (ValueError, RecursionError) as error:
+        raise TemplateError(
+            f"{path} cannot be used: {error}",
+            why="it says how rows became text in the training of this result",
+            fix="restore it as the run wrote it, or remove it: the model's own template is used then",
+        ) from error
+    return body
