@@ -121,7 +121,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "fewer steps": ({"max_steps": 5}, ["steps of the run was 6, is 5"]),
     "template": (
         {"chat_template": TEMPLATE.replace("\n", " ")},
-        ["template was", "data was", "setting chat_template was None"],
+        ["; template was", "data was", "setting chat_template was None"],
     ),
 }
 

@@ -4,10 +4,14 @@ import math
 from pathlib import Path
 
 import pytest
+from tests.recipes.conftest import written
+from tests.tiny import tiny_model_folder
 
 from luthier import events
+from luthier.config import read
 from luthier.engine.best import Best
 from luthier.engine.loop import LoopState, StepReport
+from luthier.recipes.run.train import run
 from luthier.recipes.run.watch import Rhythm, Watcher
 from luthier.runs import EventLog
 
@@ -53,6 +57,22 @@ def test_the_best_is_saved_when_it_is_found_and_others_when_due(tmp_path):
     assert bench.run() is None
     assert bench.saved == [1, 2, 4, 5, 8, 10]
     assert [e["step"] for e in bench.events("evaluated") if e["best"]] == [1, 2, 5]
+
+
+def test_each_rhythm_of_the_settings_is_that_of_its_own_event(tmp_path):
+    rows = [{"prompt": f"say {n}", "response": f"it is {n}"} for n in range(6)]
+    data = written(tmp_path / "rows.jsonl", rows)
+    given = {
+        "model": str(tiny_model_folder(tmp_path / "base")), "dataset": data, "eval_dataset": data,
+        "max_steps": 6, "logging_steps": 5, "eval_steps": 3, "save_steps": 2, "save_total_limit": 9,
+        "torch_dtype": "float32", "output_dir": str(tmp_path / "run"), "early_stopping_patience": 9,
+    }  # fmt: skip
+    ended = run(read.load(given))
+    told = list(events.read(ended.path / "events.jsonl"))
+    steps = {kind: {e["step"] for e in told if e["type"] == kind} for kind in ("step", "evaluated")}
+    assert steps == {"step": {5, 6}, "evaluated": {0, 3, 6}}
+    saved = {e["step"] for e in told if e["type"] == "checkpoint"}
+    assert {2, 4, 6} <= saved <= {2, 3, 4, 6}, "every second step, and where the best was found"
 
 
 def test_patience_ends_the_run_with_a_checkpoint_of_that_step(tmp_path):
