@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,10 @@ VOCABULARIES = {  # golden vectors, source to convert, config
 
 
 def folder(target: Path, **files: str) -> Path:
-    """A tokenizer folder of links to shared files: name in the folder (dots as __) = shared path."""
+    """A tokenizer folder of copies of shared files: name in the folder (dots as __) = shared path."""
     target.mkdir(parents=True, exist_ok=True)
     for name, relative in files.items():
-        (target / name.replace("__", ".")).symlink_to(SHARED / "tokenizers" / relative)
+        shutil.copyfile(SHARED / "tokenizers" / relative, target / name.replace("__", "."))
     return target
 
 
@@ -124,7 +125,7 @@ def converted(target: Path, source: str, config: str | None = None) -> Path:
     made = json.dumps(convert(SHARED / "tokenizers" / source), ensure_ascii=False)
     (target / "tokenizer.json").write_text(made, "utf-8")
     if config is not None:
-        (target / "tokenizer_config.json").symlink_to(SHARED / "tokenizers" / config)
+        shutil.copyfile(SHARED / "tokenizers" / config, target / "tokenizer_config.json")
     return target
 
 
