@@ -82,8 +82,8 @@ def luthier_side(folder: Path, options: Options) -> dict[str, Any]:
         elif event.type == "planned":
             meter.start()
         elif event.type == "step":
-            meter.step(event.fields["loss"])
-            tokens[0] += event.fields["tokens"]
+            meter.step(event.loss)
+            tokens[0] += event.tokens
 
     settings = {**work.settings, **options}
     settings |= {"model": str(folder / "model"), "dataset": [str(folder / "rows.json")]}

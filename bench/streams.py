@@ -29,6 +29,7 @@ PER_S, P99_S = 100, 0.2
 
 def serve() -> None:
     """The real server, with one job that is always at work."""
+    from luthier.events import Started, Step
     from luthier.locks import Owner
     from luthier.runs import EventLog, RunDirectory
     from luthier.service.http.serving import Options
@@ -45,9 +46,9 @@ def serve() -> None:
 
     def write() -> None:
         with EventLog(run) as log:
-            log.emit("started")
+            log.emit(Started())
             for step in range(1, 10**6):
-                log.emit("step", step=step, total=10**6, loss=1.0, learning_rate=1e-4)
+                log.emit(Step(step=step, total=10**6, loss=1.0, learning_rate=1e-4))
                 time.sleep(1 / PER_S)
 
     threading.Thread(target=write, daemon=True).start()

@@ -4,8 +4,17 @@ import itertools
 
 import pytest
 
-from luthier.advisor.health import CODES, TABLE, judge
+from luthier import events
+from luthier.advisor import health
+from luthier.advisor.health import CODES, TABLE
 from luthier.advisor.speech import LANGUAGES
+
+
+def judge(lines):
+    """What is said of these lines of a file of events."""
+    parsed = [events.parse(line) for line in lines]
+    assert None not in parsed
+    return health.judge(parsed)
 
 
 def started(objective="sft"):
@@ -26,7 +35,7 @@ def falling(count, start=2.0, end=1.0):
     return [start + (end - start) * number / count for number in range(count)]
 
 
-END = [{"type": "finished", "reason": "completed"}]
+END = [{"type": "finished", "step": 60, "reason": "completed"}]
 HEALTHY = [
     *started(), *steps(falling(60)), *evaluated([(0, 2.0), (20, 1.6), (40, 1.4), (60, 1.39)]), *END,
 ]  # fmt: skip

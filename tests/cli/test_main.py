@@ -10,7 +10,7 @@ import pytest
 from luthier.cli import flags, main
 from luthier.config.settings import Settings
 from luthier.errors import SettingsError
-from luthier.events import Event
+from luthier.events import Step
 from luthier.recipes.run import train as recipe
 
 PROBE = """
@@ -145,7 +145,7 @@ def test_train_hands_settings_to_the_recipe_and_returns_its_status(tmp_path, mon
 
     def stopped(resolved, *, on_event):
         seen.append(resolved)
-        on_event(Event("step", {"step": 3, "loss": 0.5}))
+        on_event(Step(step=3, loss=0.5))
         return type("Result", (), {"exit_code": 143})()
 
     monkeypatch.setattr(recipe, "run", stopped)

@@ -5,7 +5,17 @@ import json
 import pytest
 
 from luthier.cli.drawing import render
-from luthier.events import Event
+from luthier.events import (
+    CheckpointSaved,
+    DataRead,
+    Evaluated,
+    Finished,
+    Notice,
+    Planned,
+    ReferenceScored,
+    Started,
+    Step,
+)
 
 
 def test_control_sequences_are_taken_out_and_text_stays():
@@ -42,30 +52,25 @@ def test_side_by_side_wraps(capsys, monkeypatch):
 
 
 EVENTS = [
-    Event("started", {"device": "cpu"}),
-    Event("notice", {"text": "nothing is padded"}),
-    Event("data", {"train": {"mix": {"messages": 5}, "rows": {"read": 5, "cut": 0}, "tokens": 90}}),
-    Event("planned", {"steps": 3, "disk_bytes": 2048, "chosen": {"learning_rate": [2e-4, "why"]}}),
-    Event("reference", {"done": 2, "total": 2}),
+    Started(device="cpu"),
+    Notice(text="nothing is padded"),
+    DataRead(train={"mix": {"messages": 5}, "rows": {"read": 5, "cut": 0}, "tokens": 90}),
+    Planned(steps=3, disk_bytes=2048, chosen={"learning_rate": [2e-4, "why"]}),
+    ReferenceScored(done=2, total=2),
     *(
-        Event(
-            "step",
-            {
-                "step": n,
-                "loss": 1.0 / n,
-                "learning_rate": 2e-4,
-                "tokens_per_s": 1234.0,
-                "eta_s": 5.0,
-            },
+        Step(
+            step=n,
+            loss=1.0 / n,
+            learning_rate=2e-4,
+            tokens_per_s=1234.0,
+            eta_s=5.0,
             time=100.0 + n / 10,
         )
         for n in (1, 2, 3)
     ),
-    Event("evaluated", {"step": 3, "metrics": {"loss": 0.5}, "best": True}),
-    Event("checkpoint", {"step": 3, "path": "runs/x/checkpoints/step-000003", "bytes": 2**20}),
-    Event(
-        "finished", {"step": 3, "reason": "finished", "result": "runs/x/result", "seconds": 12.0}
-    ),
+    Evaluated(step=3, metrics={"loss": 0.5}, best=True),
+    CheckpointSaved(step=3, path="runs/x/checkpoints/step-000003", bytes=2**20),
+    Finished(step=3, reason="finished", result="runs/x/result", seconds=12.0),
 ]
 
 
@@ -91,7 +96,7 @@ def test_a_run_off_a_terminal_is_plain_lines_and_no_flood(capsys):
 
 def test_json_is_one_event_a_line_whatever_it_holds(capsys):
     with render.Watcher(as_json=True) as watcher:
-        watcher.on_event(Event("step", {"step": 1, "loss": float("nan")}))
+        watcher.on_event(Step(step=1, loss=float("nan")))
         watcher.on_event({"type": "notice", "text": "x"})
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0]["loss"] is None

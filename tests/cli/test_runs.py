@@ -6,6 +6,7 @@ import pytest
 
 from luthier.cli.main import main
 from luthier.config.read import load
+from luthier.events import Finished, Planned, Step
 from luthier.runs import EventLog, RunDirectory
 
 
@@ -17,10 +18,10 @@ def run(tmp_path, monkeypatch):
         load({"model": "starter", "dataset": "r.jsonl", "r": 8}).to_json()
     )
     with EventLog(made) as log:
-        log.emit("planned", steps=2)
-        log.emit("step", step=1, loss=2.0)
-        log.emit("step", step=2, loss=1.5)
-        log.emit("finished", step=2, reason="finished", result="first/result", seconds=1.0)
+        log.emit(Planned(steps=2))
+        log.emit(Step(step=1, loss=2.0))
+        log.emit(Step(step=2, loss=1.5))
+        log.emit(Finished(step=2, reason="finished", result="first/result", seconds=1.0))
     return made
 
 

@@ -24,6 +24,7 @@ from luthier.errors import (
     RunNotFoundError,
     SettingsError,
 )
+from luthier.events import Finished, Notice, Planned, Step, parse
 from luthier.runs import EventLog, RunDirectory, device_lease, directory, home, list_runs
 from luthier.runs.place import slug
 
@@ -130,9 +131,9 @@ def test_a_file_or_a_folder_with_something_else_is_never_touched(tmp_path, place
 def test_an_existing_run_is_refused_with_its_state_and_resume_continues_it():
     run = begin()
     with EventLog(run) as log:
-        log.emit("planned", steps=200)
-        log.emit("step", step=17, loss=0.5)
-        log.emit("finished", step=17, reason="sigterm")
+        log.emit(Planned(steps=200))
+        log.emit(Step(step=17, loss=0.5))
+        log.emit(Finished(step=17, reason="sigterm"))
     with pytest.raises(RunExistsError, match=r"stopped at step 17 of 200 \(sigterm\)") as caught:
         begin()
     assert "--resume true" in caught.value.fix
@@ -260,7 +261,7 @@ def test_the_state_is_read_from_the_events(events, state, step):
     run = begin()
     with EventLog(run) as log:
         for kind, fields in events:
-            log.emit(kind, **fields)
+            log.emit(parse({"type": kind, **fields}))
     status = run.status()
     assert (status.state, status.step) == (state, step)
 
@@ -268,10 +269,10 @@ def test_the_state_is_read_from_the_events(events, state, step):
 def test_a_finished_run_whose_process_hangs_is_finished():
     run = begin()
     with run.lock(), EventLog(run) as log:
-        log.emit("step", step=1, loss=2.5)
+        log.emit(Step(step=1, loss=2.5))
         assert run.status().state == "running"
         assert run.status().pid == os.getpid()
-        log.emit("finished", step=1, reason="done")
+        log.emit(Finished(step=1, reason="done"))
         assert run.status().state == "finished"
         assert run.status().loss == 2.5
 
@@ -429,8 +430,8 @@ def test_events_reach_the_file_and_every_listener():
     run, heard = begin(), []
     with EventLog(run, [heard.append]) as log:
         log.listen(lambda event: heard.append(event.type))
-        log.emit("notice", text="a line\u2028and more\x85and \ud83d")
-        log.emit("step", step=1, loss=float("nan"))
+        log.emit(Notice(text="a line\u2028and more\x85and \ud83d"))
+        log.emit(Step(step=1, loss=float("nan")))
     assert heard[1::2] == ["notice", "step"]
     from luthier import events
 
@@ -449,13 +450,13 @@ def test_a_log_cut_anywhere_goes_on_and_loses_the_torn_line_only(tmp_path, cut):
     path.unlink(missing_ok=True)
     with EventLog(path) as log:
         for number in range(3):
-            log.emit("notice", text=f"número {number}")
+            log.emit(Notice(text=f"número {number}"))
     content = path.read_bytes()
     kept = max(0, len(content) - cut)
     path.write_bytes(content[:kept])
     whole = content[:kept].count(b"\n") + (content[kept : kept + 1] == b"\n")
     with EventLog(path) as log:
-        log.emit("notice", text="after")
+        log.emit(Notice(text="after"))
     texts = [event["text"] for event in events.read(path)]
     assert texts == [f"número {number}" for number in range(whole)] + ["after"]
 
@@ -466,9 +467,7 @@ def test_threads_share_a_log():
     run = begin()
     with EventLog(run) as log:
         threads = [
-            threading.Thread(
-                target=lambda n=n: [log.emit("notice", text=f"{n}") for _ in range(50)]
-            )
+            threading.Thread(target=lambda n=n: [log.emit(Notice(text=f"{n}")) for _ in range(50)])
             for n in range(4)
         ]
         for thread in threads:

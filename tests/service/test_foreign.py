@@ -11,6 +11,7 @@ from tests.service.conftest import wait_for
 
 from luthier.config.read import load
 from luthier.errors import JobStateError
+from luthier.events import Started, Step, parse
 from luthier.runs import EventLog, RunDirectory
 from luthier.service.jobs import Jobs
 from luthier.service.store import Store
@@ -28,10 +29,10 @@ def make(tmp_path, name, *ending):
     run = RunDirectory.create(tmp_path / name, resume=False)
     run.settings_file.write_text(load(GIVEN).to_json())
     with EventLog(run) as log:
-        log.emit("started")
-        log.emit("step", step=1, total=2, loss=1.0)
+        log.emit(Started())
+        log.emit(Step(step=1, total=2, loss=1.0))
         for kind, fields in ending:
-            log.emit(kind, **fields)
+            log.emit(parse({"type": kind, **fields}))
     return run
 
 
@@ -79,7 +80,7 @@ def test_a_run_of_a_job_is_not_shown_twice(jobs):
     run = RunDirectory.create(job.run_path, resume=True)
     run.settings_file.write_text(load(GIVEN).to_json())
     with EventLog(run) as log:
-        log.emit("started")
+        log.emit(Started())
     assert jobs.runs() == []
     assert [one.id for one in jobs.all()[0]] == [job.id]
 

@@ -11,6 +11,7 @@ from tests.tiny import tiny_model_folder
 
 import luthier
 from luthier.errors import MissingExtraError, SettingsError
+from luthier.events import Step, read_events
 from luthier.runs import EventLog, RunDirectory
 from luthier.trackers import Reporter, report, require
 from luthier.trackers.figures import figures, latest_sample
@@ -51,9 +52,9 @@ def trained(data, folder, **settings):
 def expected(run):
     """Every figure of the events, by name: (step, value)."""
     found = {}
-    for event in run.events():
+    for event in read_events(run.path / "events.jsonl"):
         for name, value in figures(event).items():
-            found.setdefault(name, []).append((event["step"], value))
+            found.setdefault(name, []).append((event.step, value))
     return found
 
 
@@ -164,7 +165,7 @@ def test_a_run_waits_for_a_tracker_that_hangs_only_as_long_as_it_says(tmp_path, 
     directory = RunDirectory.create(tmp_path / "run")
     started = time.monotonic()
     with EventLog(directory) as log, Reporter("wandb", log, directory, patience_s=0.1) as reporter:
-        log.emit("step", step=1, loss=1.0)
+        log.emit(Step(step=1, loss=1.0))
         assert time.monotonic() - started < 0.1
     assert time.monotonic() - started < 0.6
     (said,) = (json.loads(line) for line in directory.events_file.read_text().splitlines()[1:])
@@ -188,7 +189,7 @@ def test_more_than_one_tracker_is_refused(data, value):
 
 
 def test_figures_that_are_not_finite_or_torn_are_left_out(tmp_path):
-    step = {"type": "step", "step": 1, "loss": float("nan"), "tokens": 5, "metrics": {"a": 0.5}}
+    step = Step(step=1, loss=float("nan"), tokens=5, metrics={"a": 0.5})
     assert figures(step) == {"train/tokens": 5.0, "train/a": 0.5}
     path = tmp_path / "monitor.jsonl"
     assert latest_sample(path) == {}

@@ -1,16 +1,18 @@
 """How a run is doing: its events, read as somebody with experience would.
 
-`judge` is a pure function of the events of one run, in order, as `luthier.events.read` gives them;
+`judge` is a pure function of the events of one run, in order, as `luthier.events.read_events` gives them;
 live and afterwards the same figures give the same judgement.  Thresholds stand in one place below.
 Losses are nats per token or pair.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from luthier.advisor.speech import text
+from luthier.events import DataRead, Evaluated, Event, Finished, Planned, Started, Step
 
 FEWEST_ROWS = 50
 WINDOW = 20
@@ -72,33 +74,34 @@ class Judgement:
 class Seen:
     """The figures of a run that judgements need, gathered event by event."""
 
-    steps: list[Mapping[str, Any]] = field(default_factory=list)
-    evaluations: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    evaluations: list[Evaluated] = field(default_factory=list)
     samples: int | None = None
     chosen_longer: float | None = None
     dpo: bool = False
     finished: bool = False
 
-    def add(self, event: Mapping[str, Any]) -> None:
+    def add(self, event: Event) -> None:
         """Take in one event."""
-        kind = event["type"]
-        if kind == "started":
-            self.dpo = event.get("objective") == "dpo"
-        elif kind == "planned":
-            self.samples = event.get("samples")
-        elif kind == "data":
-            self.chosen_longer = (event.get("train") or {}).get("chosen_longer")
-        elif kind == "step" and event.get("loss") is not None:
-            self.steps.append(event)
-        elif kind == "evaluated" and event["metrics"].get("loss") is not None:
-            self.evaluations.append((event["step"], event["metrics"]))
-        elif kind == "finished":
-            self.finished = event.get("reason") != "interrupted"
+        match event:
+            case Started():
+                self.dpo = event.objective == "dpo"
+            case Planned():
+                self.samples = event.samples
+            case DataRead():
+                share = event.train.get("chosen_longer")
+                self.chosen_longer = share if isinstance(share, float) else None
+            case Step() if _is_finite(event.loss):
+                self.steps.append(event)
+            case Evaluated() if _is_finite(event.metrics.get("loss")):
+                self.evaluations.append(event)
+            case Finished():
+                self.finished = event.reason != "interrupted"
 
     def forget(self, step: int) -> None:
         """Leave out what came after a step, which a resume has made void."""
-        self.steps = [one for one in self.steps if one["step"] <= step]
-        self.evaluations = [one for one in self.evaluations if one[0] <= step]
+        self.steps = [one for one in self.steps if one.step <= step]
+        self.evaluations = [one for one in self.evaluations if one.step <= step]
 
     def keep_latest(self, count: int) -> None:
         """Leave out old steps, all but the first few, once there are far more than `count`."""
@@ -107,19 +110,23 @@ class Seen:
 
     def losses(self) -> list[float]:
         """Training losses in order."""
-        return [float(step["loss"]) for step in self.steps]
+        return [step.loss for step in self.steps if step.loss is not None]
 
     def held_out(self) -> list[tuple[int, float]]:
         """Step and held-out loss of every evaluation after the first step."""
-        return [(step, metrics["loss"]) for step, metrics in self.evaluations if step > 0]
+        return [(one.step, one.metrics["loss"]) for one in self.evaluations if one.step > 0]
 
     def metric(self, name: str) -> list[float]:
         """A figure of the training steps, where it is known."""
-        found = (step["metrics"].get(name) for step in self.steps if step.get("metrics"))
-        return [float(value) for value in found if value is not None]
+        found = (step.metrics.get(name) for step in self.steps if step.metrics)
+        return [value for value in found if value is not None and math.isfinite(value)]
 
 
-def judge(events: Iterable[Mapping[str, Any]]) -> list[Judgement]:
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def judge(events: Iterable[Event]) -> list[Judgement]:
     """What is to be said about a run, warnings first.
 
     Args:
@@ -154,7 +161,7 @@ def _overfitting(seen: Seen) -> Found:
     best_step, best = min(points, key=lambda point: point[1])
     last = points[-1][1]
     train = statistics.fmean(seen.losses()[-WINDOW:])
-    learned = [float(s["loss"]) for s in seen.steps if s["step"] <= best_step][-WINDOW:]
+    learned = [s.loss for s in seen.steps if s.step <= best_step and s.loss is not None][-WINDOW:]
     still_falling = bool(learned) and train < statistics.fmean(learned)
     if points[-1][0] == best_step or last < best * (1 + WORSE) or not still_falling:
         return None
@@ -180,7 +187,7 @@ def _plateau(seen: Seen) -> Found:
 
 def _no_gain(seen: Seen) -> Found:
     points = seen.held_out()
-    before = next((metrics["loss"] for step, metrics in seen.evaluations if step == 0), None)
+    before = next((one.metrics["loss"] for one in seen.evaluations if one.step == 0), None)
     if before is None or len(points) < 2:
         return None
     best = min(loss for _, loss in points)
@@ -196,7 +203,7 @@ def _spikes(seen: Seen) -> Found:
             spikes.append(place)
     if len(spikes) < SPIKES or seen.dpo:
         return None
-    return {"count": len(spikes), "times": SPIKE, "step": seen.steps[spikes[-1]]["step"]}
+    return {"count": len(spikes), "times": SPIKE, "step": seen.steps[spikes[-1]].step}
 
 
 def _diverging(seen: Seen) -> Found:
@@ -210,11 +217,11 @@ def _diverging(seen: Seen) -> Found:
     now, low = statistics.fmean(losses[-WINDOW:]), min(means)
     if low <= 0 or now < DIVERGED * low or now - low < 0.2:
         return None
-    return {"low": low, "now": now, "step": seen.steps[-1]["step"]}
+    return {"low": low, "now": now, "step": seen.steps[-1].step}
 
 
 def _gradients(seen: Seen) -> Found:
-    known = [(s["step"], s["grad_norm"]) for s in seen.steps if s.get("grad_norm") is not None]
+    known = [(s.step, s.grad_norm) for s in seen.steps if s.grad_norm is not None]
     late = known[WINDOW:]  # the first steps of an adapter are unlike all later ones
     if len(late) < WINDOW:
         return None
@@ -236,7 +243,7 @@ def _chosen_falls(seen: Seen) -> Found:
 
 def _points(seen: Seen, name: str) -> list[float]:
     """A figure at the evaluations; without held-out pairs, means over the first and last steps."""
-    held_out = [metrics[name] for _, metrics in seen.evaluations if name in metrics]
+    held_out = [one.metrics[name] for one in seen.evaluations if name in one.metrics]
     if len(held_out) >= 2:
         return held_out
     values = seen.metric(name)

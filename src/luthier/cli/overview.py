@@ -39,7 +39,7 @@ def overview(run: RunDirectory) -> dict[str, Any]:
         if last := [event for event in seen if event["type"] == kind][-1:]:
             hidden = {"type", "time", "elapsed_s"}
             about[kind] = {name: value for name, value in last[0].items() if name not in hidden}
-    if said := judge(seen):
+    if said := judge(event for one in seen if (event := events.parse(one)) is not None):
         about["judgements"] = {one.code: f"{one.text()} {one.action}" for one in said}
     if run.result.exists():
         about["result"] = str(run.result)

@@ -52,7 +52,7 @@ class Run:
     def judgements(self) -> list[Judgement]:
         """How the run went, as its events show: overfitting, a plateau, too high a learning rate,
         the health of DPO; each with its numbers and the action to take."""
-        return judge(self.events())
+        return judge(events.read_events(RunDirectory.open(self.name).events_file))
 
     def session(
         self, *, system_prompt: str | None = None, sampling: Sampling | None = None

@@ -7,9 +7,8 @@ from typing import Any, Self
 
 from luthier.durable import AppendFile
 from luthier.errors import LuthierError
-from luthier.events import Event, EventType
+from luthier.events import Event
 
-_SYNCED = {"started", "resumed", "checkpoint", "finished", "failed"}
 Listener = Callable[[Event], None]
 
 
@@ -34,18 +33,16 @@ class EventLog:
         """Call this for every later event too."""
         self._listeners.append(listener)
 
-    def emit(self, type: EventType, **fields: Any) -> Event:
+    def emit(self, event: Event) -> None:
         """Write one event and tell the listeners.
 
         Raises:
             DiskFullError: The line could not be written for lack of space.
         """
-        event = Event(type, fields)
         with self._lock:
-            self._file.append(event.to_json(), sync=type in _SYNCED)
+            self._file.append(event.to_json(), sync=event.synced)
             for listener in self._listeners:
                 listener(event)
-        return event
 
     def close(self) -> None:
         """Close the file."""

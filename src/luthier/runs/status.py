@@ -1,10 +1,11 @@
 """What state a run is in, read from what it wrote."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from luthier import events
+from luthier.events import Failed, Finished, Planned, Resumed, Started, Step, read_events
 from luthier.locks import read_owner
 
 State = Literal["running", "finished", "failed", "stopped", "interrupted"]
@@ -33,26 +34,28 @@ class Status:
 def read_status(path: Path, *, events_file: Path, lock_file: Path) -> Status:
     """The status of the run at `path`; what it says itself counts before whether it lives."""
     step, total, loss = 0, None, None
-    ending: dict[str, Any] | None = None
-    for event in events.read(events_file) if events_file.exists() else ():
-        kind = event.get("type")
-        if kind in {"started", "resumed"}:
-            ending = None
-            step = event.get("from_step", step)
-        elif kind == "planned":
-            total = event.get("steps", total)
-        elif kind == "step":
-            step, loss = event["step"], event.get("loss")
-        elif kind in {"finished", "failed"}:
-            ending = event
+    ending: Finished | Failed | None = None
+    for event in read_events(events_file) if events_file.exists() else ():
+        match event:
+            case Started():
+                ending = None
+            case Resumed():
+                ending, step = None, event.from_step
+            case Planned():
+                total = event.steps if event.steps is not None else total
+            case Step():
+                finite = event.loss is not None and math.isfinite(event.loss)
+                step, loss = event.step, event.loss if finite else None
+            case Finished() | Failed():
+                ending = event
     owner = read_owner(lock_file)
     pid = owner.pid if owner is not None and owner.alive else None
     state: State
     if ending is None:
         state, reason = ("interrupted" if pid is None else "running"), ""
-    elif ending["type"] == "failed":
-        state, reason = "failed", str(ending.get("what", ""))
+    elif isinstance(ending, Failed):
+        state, reason = "failed", ending.what
     else:
-        reason = str(ending.get("reason", ""))
+        reason = ending.reason
         state = "stopped" if reason in STOPPED_REASONS else "finished"
     return Status(path, state, step, total, loss, pid, reason)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from luthier import events
 from luthier.config.read import Resolved, load_saved
 from luthier.errors import JobStateError, LuthierError, WorkerLostError
+from luthier.events import Failed, Started, read_events
 from luthier.locks import Owner, read_owner
 from luthier.runs import RunDirectory, list_runs
 from luthier.service.records import Job
@@ -92,11 +92,11 @@ def _read(run: RunDirectory, owner: Owner | None) -> Job:
     state = _STATES[status.state]
     created = float(run.info["created"])
     first, last, error = created, created, None
-    for event in events.read(run.events_file):
-        first = event["time"] if event["type"] == "started" else first
-        last = event["time"]
-        if event["type"] == "failed":
-            error = {name: str(event.get(name, "")) for name in ("code", "what", "why", "fix")}
+    for event in read_events(run.events_file):
+        first = event.time if isinstance(event, Started) else first
+        last = event.time
+        if isinstance(event, Failed):
+            error = {name: getattr(event, name) for name in ("code", "what", "why", "fix")}
     if status.state == "interrupted":
         error = WorkerLostError(
             f"its process was gone at step {status.step}",

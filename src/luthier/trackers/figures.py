@@ -4,26 +4,26 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from luthier.events import CheckpointSaved, Evaluated, Event, Step
 
 _OF_STEP = ("loss", "grad_norm", "learning_rate", "tokens", "tokens_per_s", "seconds")
 _OF_CHECKPOINT = ("bytes", "seconds")
 _TAIL_BYTES = 8192
 
 
-def figures(event: Mapping[str, Any]) -> dict[str, float]:
+def figures(event: Event) -> dict[str, float]:
     """`train/...` of a step, `eval/...` of an evaluation, `checkpoint/...`; nothing of others.
 
     A figure that is not finite is left out: the run itself ends over it and says so.
     """
-    kind = event["type"]
-    if kind == "step":
-        named = {name: event.get(name) for name in _OF_STEP} | dict(event.get("metrics") or {})
+    if isinstance(event, Step):
+        named = {name: getattr(event, name) for name in _OF_STEP} | dict(event.metrics or {})
         return _finite("train", named)
-    if kind == "evaluated":
-        return _finite("eval", event["metrics"])
-    if kind == "checkpoint":
-        return _finite("checkpoint", {name: event.get(name) for name in _OF_CHECKPOINT})
+    if isinstance(event, Evaluated):
+        return _finite("eval", event.metrics)
+    if isinstance(event, CheckpointSaved):
+        return _finite("checkpoint", {name: getattr(event, name) for name in _OF_CHECKPOINT})
     return {}
 
 
@@ -40,7 +40,7 @@ def latest_sample(path: Path) -> dict[str, float]:
     return _finite("system", named)
 
 
-def _finite(room: str, values: Mapping[str, Any]) -> dict[str, float]:
+def _finite(room: str, values: Mapping[str, object]) -> dict[str, float]:
     return {
         f"{room}/{name}": float(value)
         for name, value in values.items()

@@ -8,10 +8,20 @@ import re
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from luthier import events
-from luthier.events import Event
+from luthier.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Planned,
+    Resumed,
+    Step,
+    Warned,
+    read_events,
+)
 from luthier.runs import EventLog, RunDirectory
 from luthier.trackers.figures import figures, latest_sample
 from luthier.trackers.tracker import Tracker, open_tracker
@@ -22,8 +32,10 @@ WAITING = 10_000
 PATIENCE_S = 30.0
 """How long the end of a run waits for a tracker."""
 
-_HEARD = {"planned", "resumed", "step", "evaluated", "checkpoint", "finished", "failed"}
+_WITH_FIGURES = (Step, Evaluated, CheckpointSaved)
+_HEARD = (Planned, Resumed, *_WITH_FIGURES, Finished, Failed)
 _SAMPLE_S = 2.0
+WithFigures = Step | Evaluated | CheckpointSaved
 _SECRETS = re.compile(r"KEY|TOKEN|PASSWORD|SECRET|CREDENTIAL", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -49,7 +61,7 @@ class Reporter:
     ) -> None:
         self._name, self._log, self._directory = name, log, directory
         self._patience_s = patience_s
-        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[Event | None] = queue.Queue(WAITING)
         self._off = threading.Event()
         self._sampled_at = 0.0
         self._before = _history(directory)
@@ -74,10 +86,10 @@ class Reporter:
             self._drop(f"not done {self._patience_s:g} s after the end of the run")
 
     def _hear(self, event: Event) -> None:
-        if event.type not in _HEARD or self._off.is_set():
+        if not isinstance(event, _HEARD) or self._off.is_set():
             return
         try:
-            self._queue.put_nowait({**event.fields, "type": event.type, "time": event.time})
+            self._queue.put_nowait(event)
         except queue.Full:
             self._drop(f"{WAITING:,} events wait for it")
 
@@ -86,7 +98,7 @@ class Reporter:
         text = (
             f"report_to: {self._name} is off for the rest of this run: {_without_secrets(reason)}"
         )
-        self._log.emit("warning", text=text)
+        self._log.emit(Warned(text=text))
 
     def _work(self) -> None:
         try:
@@ -96,62 +108,62 @@ class Reporter:
                 self._drop(f"{type(error).__name__}: {error}")
 
     def _report(self) -> None:
-        reported = max((one["step"] for one in self._before), default=-1)
+        reported = max((one.step for one in self._before), default=-1)
         tracker = open_tracker(self._name, self._directory, reported)
         skip, state = tracker.has, "interrupted"
         for old in self._before:
-            if old["step"] > skip:
-                tracker.figures(old["step"], old["time"], figures(old))
+            if old.step > skip:
+                tracker.figures(old.step, old.time, figures(old))
         tracker.has = max(skip, reported)
         self._before = []
         while (event := self._next(tracker)) is not None and not self._off.is_set():
-            if event["type"] == "finished":
-                ended = event["reason"] != "interrupted"
+            if isinstance(event, Finished):
+                ended = event.reason != "interrupted"
                 state = "finished" if ended else "interrupted"
-            elif event["type"] == "failed":
+            elif isinstance(event, Failed):
                 state = "failed"
             else:
                 self._tell(tracker, event)
         tracker.flush()
         tracker.end(state)
 
-    def _next(self, tracker: Tracker) -> dict[str, Any] | None:
+    def _next(self, tracker: Tracker) -> Event | None:
         with contextlib.suppress(queue.Empty):
             return self._queue.get_nowait()
         tracker.flush()  # nothing waits: let what was told be seen
         return self._queue.get()
 
-    def _tell(self, tracker: Tracker, event: dict[str, Any]) -> None:
-        if event["type"] == "planned":
+    def _tell(self, tracker: Tracker, event: Event) -> None:
+        if isinstance(event, Planned):
             tracker.settings(json.loads(self._directory.settings_file.read_bytes())["settings"])
-        elif event["type"] == "resumed":
-            tracker.rewind(event["from_step"])
-        elif event["step"] > tracker.has:
+        elif isinstance(event, Resumed):
+            tracker.rewind(event.from_step)
+        elif isinstance(event, _WITH_FIGURES) and event.step > tracker.has:
             values = figures(event)
-            if event["type"] == "step" and event["time"] - self._sampled_at >= _SAMPLE_S:
-                self._sampled_at = event["time"]
+            if isinstance(event, Step) and event.time - self._sampled_at >= _SAMPLE_S:
+                self._sampled_at = event.time
                 values |= latest_sample(self._directory.monitor_file)
             if values:
-                tracker.figures(event["step"], event["time"], values)
+                tracker.figures(event.step, event.time, values)
 
 
 def reporting(
     name: str, log: EventLog, directory: RunDirectory
-) -> contextlib.AbstractContextManager[Any]:
+) -> contextlib.AbstractContextManager[object]:
     """A reporter for `report_to: name`, or nothing for `none`."""
     return contextlib.nullcontext() if name == "none" else Reporter(name, log, directory)
 
 
-def _history(directory: RunDirectory) -> list[dict[str, Any]]:
+def _history(directory: RunDirectory) -> list[WithFigures]:
     """The events with figures that count, of a run that is there already."""
     if not directory.events_file.exists():
         return []
     return list(_with_figures(directory))
 
 
-def _with_figures(directory: RunDirectory) -> Iterator[dict[str, Any]]:
-    for event in events.read(directory.events_file):
-        if event["type"] in ("step", "evaluated", "checkpoint") and figures(event):
+def _with_figures(directory: RunDirectory) -> Iterator[WithFigures]:
+    for event in read_events(directory.events_file):
+        if isinstance(event, _WITH_FIGURES) and figures(event):
             yield event
 
 

@@ -87,7 +87,7 @@ def trained(path, base, rows, **settings):
     given |= {"torch_dtype": "float32", "learning_rate": 0.02, "per_device_train_batch_size": 1}
     given |= {"output_dir": str(path / "run"), "method": "full", "warmup_ratio": 0.0, **settings}
     ended = run(read.load(given), on_event=said.append)
-    return ended, [event.fields["text"] for event in said if event.type == "notice"]
+    return ended, [event.text for event in said if event.type == "notice"]
 
 
 def answer(folder, model=None, **arguments):

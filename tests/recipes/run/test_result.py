@@ -90,7 +90,7 @@ def test_rows_that_are_learned_from_and_held_out_are_counted(finished, tmp_path)
     given = {"model": str(finished.base), "dataset": finished.files["sft"], "max_steps": 1}
     given |= {"eval_dataset": finished.files["sft"], "output_dir": str(tmp_path / "run")}
     said = []
-    run(read.load(given), on_event=lambda event: said.append(event.fields.get("text", "")))
+    run(read.load(given), on_event=lambda event: said.append(getattr(event, "text", "")))
     assert [text for text in said if "12 of 12 held-out rows are also learned from" in text]
 
 

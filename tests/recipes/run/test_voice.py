@@ -9,6 +9,7 @@ from tests.tiny import tiny_model_folder
 
 import luthier
 from luthier.advisor.health import judge
+from luthier.events import read_events
 from luthier.recipes.run import voice
 
 
@@ -71,7 +72,7 @@ def test_a_run_that_learns_by_heart_is_told_so_once_with_numbers_and_what_to_do(
 
 def test_the_same_is_said_after_the_run(run):
     assert "overfitting" in [one.code for one in run.judgements()]
-    assert run.judgements() == judge(run.events())
+    assert run.judgements() == judge(read_events(run.path / "events.jsonl"))
 
 
 def test_the_weights_are_the_same_without_it(run, data, monkeypatch):

@@ -187,7 +187,7 @@ class Watcher:
 
     def on_event(self, event: Event | Mapping[str, Any]) -> None:
         """Show one event."""
-        fields = json.loads(event.to_json()) if isinstance(event, Event) else dict(event)
+        fields: dict[str, Any] = event.as_dict() if isinstance(event, Event) else dict(event)
         if self._as_json:
             sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
             sys.stdout.flush()

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from luthier import events
 from luthier.config.read import load_saved
 from luthier.durable import DurableFolder, hash_file
 from luthier.errors import AdapterError, NonFiniteError
+from luthier.events import Finished, read_events
 from luthier.models.adapter_files import load_adapter
 from luthier.models.build import generation_mode
 from luthier.models.load import load_base
@@ -222,8 +222,8 @@ def _write_beside(
         run = RunDirectory.open(source.run)
         settings = load_saved(run.settings_file).settings
         data = json.loads(run.data_file.read_text("utf-8")) if run.data_file.is_file() else None
-        ended = [one for one in events.read(run.events_file) if one.get("type") == "finished"]
-        summary = ended[-1].get("summary", {}) if ended else {}
+        ended = [one for one in read_events(run.events_file) if isinstance(one, Finished)]
+        summary = (ended[-1].summary if ended else None) or {}
         history = {key: summary[key] for key in ("before", "best", "last") if summary.get(key)}
     text = card(
         kind=kind,

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from luthier.config.read import Resolved
 from luthier.config.settings import Settings
 from luthier.engine.distribution import Ranks
 from luthier.engine.interrupt import Interrupt
+from luthier.events import Event, Notice
 from luthier.planner.plan import Plan
 from luthier.recipes.run.choices import Machine
 from luthier.runs import EventLog, RunDirectory
@@ -42,14 +42,14 @@ class RunContext:
         """When the run was created: the clock that templates read."""
         return datetime.fromtimestamp(self.directory.info["created"], UTC)
 
-    def emit(self, type: Any, **fields: Any) -> None:
+    def emit(self, event: Event) -> None:
         """Write an event, on the rank that writes."""
         if self.log is not None:
-            self.log.emit(type, **fields)
+            self.log.emit(event)
 
     def notice(self, text: str) -> None:
         """Say something that was decided or found."""
-        self.emit("notice", text=text)
+        self.emit(Notice(text=text))
 
     def stop_requested(self) -> bool:
         """Whether a signal asked for the end."""

@@ -5,7 +5,6 @@ the first rank alone, which tells the others.  The workers are a session of thei
 the terminal would reach each of them, and through the launcher a second time.
 """
 
-import json
 import os
 import signal
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 
 from luthier import children
 from luthier.errors import RankError
-from luthier.events import Event, from_dict
+from luthier.events import Event, Failed, Finished, decode, parse
 from luthier.locks import read_owner
 
 POLL_S = 0.2
@@ -25,7 +24,7 @@ _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last: the termina
 
 def launch(
     run: Path, leases: Sequence[str], devices: int, on_event: Callable[[Event], None]
-) -> Event:
+) -> Finished | Failed:
     """Train with `devices` processes in the run directory; returns the last event.
 
     Args:
@@ -68,7 +67,7 @@ def launch(
             if process.poll() is None:
                 process.terminate()
                 process.wait(30)
-    if last is None or last.type not in {"finished", "failed"}:
+    if not isinstance(last, Finished | Failed):
         tail = (run / "stderr.log").read_text("utf-8", "replace").strip().splitlines()[-3:]
         raise RankError(
             f"the {devices} training processes ended with status {process.returncode}",
@@ -101,8 +100,5 @@ def _new_events(path: Path, seen: int) -> tuple[list[Event], int]:
         file.seek(seen)
         block = file.read()
     whole = block[: block.rfind(b"\n") + 1]
-    events = []
-    for line in whole.splitlines():
-        if line.startswith(b"{") and line.endswith(b"}"):
-            events.append(from_dict(json.loads(line)))
-    return events, seen + len(whole)
+    lines = (line for one in whole.split(b"\n") if (line := decode(one)) is not None)
+    return [event for line in lines if (event := parse(line)) is not None], seen + len(whole)

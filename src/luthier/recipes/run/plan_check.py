@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from luthier.engine.loop import StepReport
+from luthier.events import PlanChecked
 from luthier.planner.history import Done, record
 from luthier.recipes.run.context import RunContext
 from luthier.units import GIB
@@ -50,11 +51,12 @@ class PlanCheck:
         measured, besides, by = self._measure(predicted.allocated_bytes)
         self._compared = (predicted.allocated_bytes, measured, besides)
         self.context.emit(
-            "plan_checked",
-            predicted_bytes=predicted.allocated_bytes,
-            measured_bytes=measured,
-            error=(predicted.allocated_bytes - measured) / max(1, measured),
-            measured_by=by,
+            PlanChecked(
+                predicted_bytes=predicted.allocated_bytes,
+                measured_bytes=measured,
+                error=(predicted.allocated_bytes - measured) / max(1, measured),
+                measured_by=by,
+            )
         )
 
     def _measure(self, allocated: int) -> tuple[int, int, str]:

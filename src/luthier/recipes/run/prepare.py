@@ -4,11 +4,13 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from luthier.durable import free_bytes, write_atomic
 from luthier.errors import DiskFullError, NoRowsError
+from luthier.events import DataRead, Planned, Warned
 from luthier.models.forms import forms
 from luthier.planner.choose import Chooser
 from luthier.planner.data_shape import DataShape
@@ -78,7 +80,7 @@ def record_data(context: RunContext, inputs: Inputs) -> None:
     """`data.json` and the ledger, and the same as events."""
     if context.ranks.first:
         inputs.write(context.directory)
-    context.emit("data", **inputs.report)
+    context.emit(DataRead(**inputs.report))
     for text in inputs.notices:
         context.notice(text)
 
@@ -139,7 +141,7 @@ def predict(context: RunContext, source: ModelSource, inputs: Inputs) -> Plan:
         refusal = does_not_fit(predicted)
         if not ignores_plan():
             raise refusal
-        context.emit("warning", text=f"{refusal.what}; LUTHIER_IGNORE_PLAN is set")
+        context.emit(Warned(text=f"{refusal.what}; LUTHIER_IGNORE_PLAN is set"))
     return predicted
 
 
@@ -185,9 +187,9 @@ def check_disk(context: RunContext, trainee: Trainee, num_checkpoints: int | Non
     return needed
 
 
-def write_plan(context: RunContext, plan: dict[str, object]) -> None:
+def write_plan(context: RunContext, plan: dict[str, Any]) -> None:
     """`settings.json` with nothing left open, `plan.json`, and the event."""
     if context.ranks.first:
         write_atomic(context.directory.settings_file, context.resolved.to_json())
         write_atomic(context.directory.plan_file, json.dumps(plan, indent=2) + "\n")
-    context.emit("planned", **plan)
+    context.emit(Planned(**plan))

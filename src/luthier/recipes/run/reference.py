@@ -21,6 +21,7 @@ from luthier.data.types import Example
 from luthier.durable import write_atomic
 from luthier.engine.distribution import Ranks
 from luthier.engine.loop import Interrupted
+from luthier.events import ReferenceScored
 from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.trainee import Trainee
 from luthier.runs import home
@@ -101,7 +102,7 @@ def reference_values(
             raise Interrupted
         if time.monotonic() - said > 0.5 or done >= total:
             said = time.monotonic()
-            context.emit("reference", done=min(done, total), total=total)
+            context.emit(ReferenceScored(done=min(done, total), total=total))
 
     values = score_pairs(
         lambda batch: trainee.score(batch).logp_S,

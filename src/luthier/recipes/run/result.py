@@ -9,6 +9,7 @@ from typing import Any
 
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.durable import DurableFolder
+from luthier.events import Warned
 from luthier.models.adapter_files import save_adapter
 from luthier.models.save import save_model
 from luthier.recipes.before.inputs import Inputs
@@ -113,7 +114,7 @@ def _proven(
     for text in proof.alike:
         context.notice(text)
     for text in proof.differs:
-        context.emit("warning", text=text)
+        context.emit(Warned(text=text))
     return proof.lines
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example
 from luthier.engine.memory import is_out_of_memory, release_memory
-from luthier.events import Event
+from luthier.events import Evaluated, Event, Notice, SampleAnswered
 from luthier.inference.generate import generate
 from luthier.recipes.before.sample_count import wanted
 from luthier.recipes.run.trainee import Trainee
@@ -37,18 +37,18 @@ class Samples:
 
     def _hear(self, event: Event) -> None:
         early = self._shown >= EAGER and time.monotonic() - self._last < PAUSE_S
-        if event.type != "evaluated" or early:
+        if not isinstance(event, Evaluated) or early:
             return
         self._shown, self._last = self._shown + 1, time.monotonic()
         try:
             for prompt, expected in self._prompts:
-                self._show(event.fields["step"], prompt, expected)
+                self._show(event.step, prompt, expected)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             release_memory()
             self._prompts = []
-            self._log.emit("notice", text="memory ran out for sample answers: there are no more")
+            self._log.emit(Notice(text="memory ran out for sample answers: there are no more"))
 
     def _show(self, step: int, prompt: list[int], expected: list[int]) -> None:
         tokens = generate(
@@ -60,12 +60,13 @@ class Samples:
             if time.monotonic() - self._last > MAX_SECONDS:
                 break
         self._log.emit(
-            "sample",
-            step=step,
-            prompt=self._tokenizer.decode(prompt, skip_special=True).strip(),
-            answer=self._tokenizer.decode(answer, skip_special=True),
-            expected=self._tokenizer.decode(expected[:MAX_TOKENS], skip_special=True),
-            whole=tokens.finish == "stop",
+            SampleAnswered(
+                step=step,
+                prompt=self._tokenizer.decode(prompt, skip_special=True).strip(),
+                answer=self._tokenizer.decode(answer, skip_special=True),
+                expected=self._tokenizer.decode(expected[:MAX_TOKENS], skip_special=True),
+                whole=tokens.finish == "stop",
+            )
         )
 
 

@@ -21,6 +21,7 @@ from luthier.engine.distribution import Ranks
 from luthier.engine.loop import LoopState
 from luthier.engine.optim import Updater
 from luthier.errors import CheckpointError
+from luthier.events import CheckpointSaved, Warned
 from luthier.recipes.run.steps import EvalSource, StepSource
 from luthier.runs import EventLog, RunDirectory
 
@@ -127,15 +128,16 @@ class Keeper:
             path = info.path
             assert self.log is not None
             self.log.emit(
-                "checkpoint",
-                step=step,
-                path=str(info.path),
-                bytes=info.bytes,
-                seconds=info.seconds,
-                removed=list(info.removed),
+                CheckpointSaved(
+                    step=step,
+                    path=str(info.path),
+                    bytes=info.bytes,
+                    seconds=info.seconds,
+                    removed=list(info.removed),
+                )
             )
             for warning in info.warnings:
-                self.log.emit("warning", text=warning)
+                self.log.emit(Warned(text=warning))
         self.ranks.wait()
         return path
 
@@ -175,7 +177,7 @@ class Keeper:
         self.held_out.budget = min(self.held_out.budget, loaded.state["held_out_budget"])
         saved = Best.from_dict(loaded.state["best"], metric=self.best.metric, patience=patience)
         if (lost := self._forget_lost(saved, loaded)) and self.log is not None:
-            self.log.emit("warning", text=lost)
+            self.log.emit(Warned(text=lost))
         for name, value in saved.as_dict().items():
             setattr(self.best, name, value)
         self.resumed_from = loaded.step

@@ -14,6 +14,7 @@ from luthier.data.types import Example, Sequence
 from luthier.engine.distribution import Ranks
 from luthier.engine.loop import Step
 from luthier.errors import OutOfMemoryError
+from luthier.events import Warned
 from luthier.recipes.run.context import RunContext
 from luthier.units import format_count
 
@@ -121,7 +122,7 @@ class EvalSource(Cutter):
             share=settings.share_prefixes is True,
             max_sequences=max_sequences,
             ranks=context.ranks,
-            warn=lambda text: context.emit("warning", text=text),
+            warn=lambda text: context.emit(Warned(text=text)),
         )
 
 

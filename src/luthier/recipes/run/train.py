@@ -22,6 +22,7 @@ from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import Interrupted, LoopState, train
 from luthier.engine.monitor import Monitor
 from luthier.errors import LuthierError, NonFiniteError, RankError
+from luthier.events import Failed, Finished, Resumed, Started, Warned
 from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.run import assembly, prepare
 from luthier.recipes.run.choices import (
@@ -127,16 +128,15 @@ def run_leased(
     if len(devices) == 1:
         return run_rank(resolved, directory, Ranks(), on_event, device=devices[0])
     last = launch(directory.path, lease_names(devices), len(devices), on_event or (lambda _: None))
-    if last.type == "failed":
-        known = last.fields["code"] != "E000"
+    if isinstance(last, Failed):
+        known = last.code != "E000"
         said = f"what every process said is in {directory.path / 'stderr.log'}"
         raise RankError(
-            last.fields["what"],
-            why=last.fields["why"]
-            or "one of the processes failed, perhaps not the one that says so",
-            fix=last.fields["fix"] if known else said,
+            last.what,
+            why=last.why or "one of the processes failed, perhaps not the one that says so",
+            fix=last.fix if known else said,
         )
-    return RunResult.from_dict(last.fields["summary"])
+    return RunResult.from_dict(dict(last.summary or {}))
 
 
 def read_launch(path: Path) -> tuple[Resolved, int]:
@@ -192,7 +192,7 @@ def run_rank(
         result = dataclasses.replace(result, exit_code=code, seconds=seconds, peaks=peaks)
         summary = result.as_dict()
         shown = {name: summary[name] for name in ("step", "reason", "result", "seconds")}
-        context.emit("finished", **shown, summary=summary)
+        context.emit(Finished(**shown, summary=summary))
         return result
 
 
@@ -230,7 +230,7 @@ def _go(context: RunContext) -> RunResult:
         longer = keeper.check(loaded)
         prepare.record_data(context, inputs)
         if longer:
-            context.emit("warning", text=longer)
+            context.emit(Warned(text=longer))
     assembly.write_plan(context, trainee, planner, inputs)
     learn = _objective(context, trainee, inputs.train, prints)
     judge = _objective(context, trainee, inputs.held_out, prints) if inputs.held_out else None
@@ -251,7 +251,7 @@ def _go(context: RunContext) -> RunResult:
     keeper.extra = watcher.saved_state
     if loaded is not None:
         keeper.restore(loaded, patience=settings.early_stopping_patience)
-        context.emit("resumed", from_step=loaded.step)
+        context.emit(Resumed(from_step=loaded.step))
         watcher.resume(loaded.step, loaded.state["extra"])
     else:
         watcher.run_evaluation(0)
@@ -287,16 +287,16 @@ def _keep_last_good(error: NonFiniteError, step: int, watcher: Watcher) -> NonFi
 
 def _say_failed(context: RunContext, error: BaseException) -> None:
     """The last event of a run that failed; where even that cannot be written, the error still rises."""
+    said: dict[str, Any] = {"code": "E000", "why": "", "fix": "luthier runs show"}
     if isinstance(error, LuthierError):
-        said = error.as_dict()
+        said |= error.as_dict()
     elif isinstance(error, KeyboardInterrupt):
-        said = {"code": "E000", "what": "stopped at once, by a second Ctrl-C", "why": ""}
-        said["fix"] = "go on from the last checkpoint: --resume true"
+        said |= {"what": "stopped at once, by a second Ctrl-C"}
+        said |= {"fix": "go on from the last checkpoint: --resume true"}
     else:
-        what = f"{type(error).__name__}: {error}"
-        said = {"code": "E000", "what": what, "why": "", "fix": "luthier runs show"}
+        said |= {"what": f"{type(error).__name__}: {error}"}
     try:
-        context.emit("failed", **said)
+        context.emit(Failed(**said))
     except LuthierError as worse:
         error.add_note(f"and events.jsonl could not be written: {worse.what}")
 
@@ -309,25 +309,19 @@ def _begin(context: RunContext) -> Loaded | None:
     if context.ranks.first and not again:
         write_atomic(directory.settings_file, context.resolved.to_json())
         write_atomic(directory.config_file, context.resolved.config_text)
-    context.emit(
-        "started",
-        model=settings.model,
-        dataset=list(settings.dataset),
-        method=settings.method,
-        objective=settings.objective,
-        device=context.machine.name,
-        devices=context.ranks.size,
-        environment=environment(),
-        path=str(directory.path),
-    )
+    context.emit(Started(
+        model=settings.model, dataset=list(settings.dataset), method=settings.method,
+        objective=settings.objective, device=context.machine.name, devices=context.ranks.size,
+        environment=environment(), path=str(directory.path),
+    ))  # fmt: skip
     for text in context.resolved.notices:
         context.notice(text)
     if loaded is None:
         if again:
-            context.emit("resumed", from_step=0)  # whatever was done before, nothing of it is left
+            context.emit(Resumed(from_step=0))  # whatever was done before, nothing of it is left
         return None
     for text in [*loaded.skipped, *restore_environment(loaded.environment)]:
-        context.emit("warning", text=text)
+        context.emit(Warned(text=text))
     saved = load_saved(directory.settings_file)
     context.resolved = context.resolved.fill(
         **{

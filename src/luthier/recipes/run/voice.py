@@ -1,11 +1,7 @@
 """What is said about a run while it lives: `planner.health` over its own events, once per kind."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from luthier import events
 from luthier.advisor.health import Judgement, Seen, judge_seen
-from luthier.events import Event
+from luthier.events import Evaluated, Event, Notice, Resumed, Said, Step, Warned, read_events
 from luthier.runs import EventLog, RunDirectory
 
 EVERY = 10
@@ -27,24 +23,22 @@ class Voice:
         self._seen = Seen()
         self._said: set[str] = set()
         if directory.events_file.exists():
-            for event in events.read(directory.events_file):
+            for event in read_events(directory.events_file):
                 self._take(event)
         log.listen(self._hear)
 
     def _hear(self, event: Event) -> None:
-        self._take({"type": event.type, **event.fields})
-        due = event.type == "evaluated" or (
-            event.type == "step" and event.fields["step"] % EVERY == 0
-        )
+        self._take(event)
+        due = isinstance(event, Evaluated) or (isinstance(event, Step) and event.step % EVERY == 0)
         if due and not self._seen.finished:
             for judgement in judge_seen(self._seen):
                 self._say(judgement)
 
-    def _take(self, event: Mapping[str, Any]) -> None:
-        if event["type"] == "resumed":
-            self._seen.forget(event["from_step"])
-        elif event["type"] in ("warning", "notice"):
-            self._said.add(event.get("code", ""))
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Resumed):
+            self._seen.forget(event.from_step)
+        elif isinstance(event, Said):
+            self._said.add(event.code or "")
         else:
             self._seen.add(event)
             self._seen.keep_latest(KEPT)
@@ -53,10 +47,12 @@ class Voice:
         if judgement.code in self._said:
             return
         self._said.add(judgement.code)
+        kind = Warned if judgement.severity == "warning" else Notice
         self._log.emit(
-            "warning" if judgement.severity == "warning" else "notice",
-            text=f"{judgement.text()} {judgement.action}",
-            code=judgement.code,
-            params=dict(judgement.params),
-            action=judgement.action,
+            kind(
+                text=f"{judgement.text()} {judgement.action}",
+                code=judgement.code,
+                params=dict(judgement.params),
+                action=judgement.action,
+            )
         )

@@ -12,6 +12,7 @@ from typing import Any
 from luthier.engine.best import Best
 from luthier.engine.loop import Interrupted, LoopState, StepReport
 from luthier.errors import NonFiniteError
+from luthier.events import Evaluated, Event, Step, Warned
 from luthier.runs import EventLog
 
 SPIKE = 10.0
@@ -59,10 +60,10 @@ class Watcher:
     _losses: deque[float] = field(default_factory=lambda: deque(maxlen=50))
     _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=20))
 
-    def emit(self, type: Any, **fields: Any) -> None:
+    def emit(self, event: Event) -> None:
         """Write an event, on the rank that writes."""
         if self.log is not None:
-            self.log.emit(type, **fields)
+            self.log.emit(event)
 
     def __call__(self, report: StepReport) -> str | None:
         """Log, evaluate and save what is due at this step."""
@@ -135,20 +136,21 @@ class Watcher:
         if better:
             self.history["best"] = metrics
         self.emit(
-            "evaluated",
-            step=step,
-            metrics=metrics,
-            best=better,
-            best_step=self.best.step,
-            start_was_better=better and self.no_gain is not None,
-            seconds=time.monotonic() - started,
+            Evaluated(
+                step=step,
+                metrics=metrics,
+                best=better,
+                best_step=self.best.step,
+                start_was_better=better and self.no_gain is not None,
+                seconds=time.monotonic() - started,
+            )
         )
         return better
 
     def say_no_gain(self) -> None:
         """Warn where no evaluation was better than the model before training."""
         if text := self.no_gain:
-            self.emit("warning", text=text)
+            self.emit(Warned(text=text))
 
     @property
     def no_gain(self) -> str | None:
@@ -164,30 +166,31 @@ class Watcher:
 
     def _log_step(self, report: StepReport) -> None:
         for note in self.state.notes:
-            self.emit("warning", text=note)
+            self.emit(Warned(text=note))
         self.state.notes.clear()
         median = statistics.median(self._losses) if len(self._losses) >= 10 else None
         if median is not None and report.loss > SPIKE * median > 0:
             text = f"step {report.number}: loss {report.loss:.4g} is {report.loss / median:.0f} times the running median"
-            self.emit("warning", text=text)
+            self.emit(Warned(text=text))
         self._losses.append(report.loss)
         self._seconds.append(report.seconds)
         if not self.rhythm.due(report.number, self.rhythm.logging):
             return
         remaining = self.rhythm.last - report.number
         self.emit(
-            "step",
-            step=report.number,
-            total=self.rhythm.last,
-            loss=report.loss,
-            grad_norm=report.grad_norm,
-            learning_rate=report.learning_rate,
-            metrics=report.metrics,
-            units=report.units,
-            unit=self.unit,
-            tokens=report.tokens,
-            micro_batches=report.micro_batches,
-            seconds=report.seconds,
-            tokens_per_s=report.tokens / max(report.seconds, 1e-9),
-            eta_s=remaining * statistics.median(self._seconds),
+            Step(
+                step=report.number,
+                total=self.rhythm.last,
+                loss=report.loss,
+                grad_norm=report.grad_norm,
+                learning_rate=report.learning_rate,
+                metrics=report.metrics,
+                units=report.units,
+                unit=self.unit,
+                tokens=report.tokens,
+                micro_batches=report.micro_batches,
+                seconds=report.seconds,
+                tokens_per_s=report.tokens / max(report.seconds, 1e-9),
+                eta_s=remaining * statistics.median(self._seconds),
+            )
         )

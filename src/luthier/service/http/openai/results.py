@@ -2,10 +2,10 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator
-from typing import Any
 
-from luthier import events
+from luthier.events import Evaluated, Event, Step, read_events
 from luthier.service.http.parts import Parts
 from luthier.service.records import Job
 
@@ -29,28 +29,38 @@ def result_files(parts: Parts, job: Job) -> list[str]:
         path = job.run_path / "events.jsonl"
         if not path.exists():
             return []
-        return [parts.files.add(_csv(events.read(path)), name, "fine-tune-results").id]
+        return [parts.files.add(_csv(read_events(path)), name, "fine-tune-results").id]
 
 
-def _csv(lines: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+def _csv(events: Iterator[Event]) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
     writer.writeheader()
-    evaluated: dict[int, dict[str, Any]] = {}
+    evaluated: dict[int, dict[str, float | None]] = {}
     steps = []
-    for event in lines:
-        metrics = event.get("metrics") or {}
-        if event["type"] == "evaluated":
-            evaluated[event["step"]] = {
-                "valid_loss": metrics.get("loss"),
-                "valid_mean_token_accuracy": metrics.get("accuracy"),
+    for event in events:
+        if isinstance(event, Evaluated):
+            evaluated[event.step] = {
+                "valid_loss": _finite(event.metrics.get("loss")),
+                "valid_mean_token_accuracy": _finite(event.metrics.get("accuracy")),
             }
-        elif event["type"] == "step":
-            own = {"train_loss": event.get("loss"), "train_accuracy": metrics.get("accuracy")}
-            figures = {name: event.get(name) for name in COLUMNS if name in event}
-            steps.append({**figures, **own})
+        elif isinstance(event, Step):
+            steps.append(event)
     for step in steps:
-        writer.writerow({**step, **evaluated.get(int(step.get("step") or 0), {})})
+        figures = {
+            "train_loss": step.loss,
+            "train_accuracy": (step.metrics or {}).get("accuracy"),
+            "learning_rate": step.learning_rate,
+            "grad_norm": step.grad_norm,
+            "tokens_per_s": step.tokens_per_s,
+        }
+        finite = {name: _finite(value) for name, value in figures.items()}
+        writer.writerow({"step": step.step, **finite, **evaluated.get(step.step, {})})
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
+
+
+def _finite(value: float | None) -> float | None:
+    """A number that a table can hold; an empty cell for others."""
+    return value if value is not None and math.isfinite(value) else None

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from luthier import events
 from luthier.advisor.health import judge
 from luthier.errors import SettingsError
+from luthier.events import read_events
 from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, not_found
 from luthier.service.http.door.refusals import refusal
@@ -149,7 +149,7 @@ def _verdicts(path: Path) -> list[dict[str, Any]]:
         return []
     if path.stat().st_size > MAX_JUDGED_BYTES:
         return []
-    return [verdict.to_dict() for verdict in judge(events.read(path))]
+    return [verdict.to_dict() for verdict in judge(read_events(path))]
 
 
 @router.post("/{job_id}/{action}", response_model=schemas.JobView)

@@ -1,0 +1,66 @@
+"""The events of a run, read from its file, and what of them a resume makes void."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.events.kinds import KINDS
+from luthier.events.line import Event
+
+_BY_TYPE = {kind.type: kind for kind in KINDS}
+VOIDED = frozenset({"step", "evaluated", "sample", "checkpoint", "finished", "failed"})
+
+
+def stands(line: Mapping[str, Any], from_step: int) -> bool:
+    """Whether an event before a `resumed` still holds, given the step that was gone on from.
+
+    An end holds only where it is of that step or before it; an error has no step and never holds.
+    """
+    step = line.get("step")
+    last = step if isinstance(step, int | float) else math.inf
+    return line.get("type") not in VOIDED or last <= from_step
+
+
+def parse(line: Mapping[str, Any]) -> Event | None:
+    """A line as its event; None for one of no known kind, or damaged."""
+    kind = _BY_TYPE.get(str(line.get("type")))
+    return None if kind is None else kind.from_dict(line)
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """A line of the file as plain values; None for one that a kill has torn, or that is no event."""
+    try:
+        value = json.loads(line)
+    except ValueError:  # the next resume starts a new line
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("type"), str) else None
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a run in order as plain values, without a half-written one.
+
+    What a later `resumed` event made void is left out, and so is an evaluation that a killed run
+    had to do again.
+    """
+    events: list[dict[str, Any]] = []
+    evaluated: set[int] = set()
+    for line in path.read_bytes().split(b"\n"):
+        if (event := decode(line)) is None:
+            continue
+        if event["type"] == "resumed":
+            events = [old for old in events if stands(old, event["from_step"])]
+            evaluated = {old["step"] for old in events if old["type"] == "evaluated"}
+        elif event["type"] == "evaluated":
+            if event["step"] in evaluated:
+                done = ("evaluated", event["step"])
+                events = [old for old in events if (old["type"], old.get("step")) != done]
+            evaluated.add(event["step"])
+        events.append(event)
+    yield from events
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The same as events."""
+    return (event for line in read(path) if (event := parse(line)) is not None)
