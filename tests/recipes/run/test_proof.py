@@ -39,7 +39,7 @@ def trained(path, base, rows, **settings):
     given |= {"torch_dtype": "float32", "learning_rate": 0.02, "per_device_train_batch_size": 1}
     given |= {"output_dir": str(path / "run"), **settings}
     ended = run(read.load(given), on_event=said.append)
-    by_kind = {kind: [e.fields["text"] for e in said if e.type == kind] for kind in ("notice", "warning")}  # fmt: skip
+    by_kind = {kind: [e.text for e in said if e.type == kind] for kind in ("notice", "warning")}  # fmt: skip
     return ended, by_kind
 
 
