@@ -45,7 +45,10 @@ def test_the_forms_and_the_workflow_are_read_by_yaml():
 def test_the_floors_that_the_documents_draw_are_those_of_the_contract():
     page = (CHECKOUT / "docs" / "how-it-works.md").read_text("utf-8")
     drawn = page.split("## Floors")[1].split("```")[1]
-    shown = [sorted(re.split(r"   ", line)[0].replace("|", " ").split()) for line in drawn.strip().splitlines()]
+    shown = [
+        sorted(re.split(r"   ", line)[0].replace("|", " ").split())
+        for line in drawn.strip().splitlines()
+    ]
     contract = PROJECT["tool"]["importlinter"]["contracts"][0]
     layers = [
         sorted(name.strip().removeprefix("luthier.") for name in layer.split("|"))
