@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
+from luthier.runs.tail import Tail
 from luthier.service.http.live.columns import Columns
-from luthier.service.http.live.history import History, Tail
-from luthier.service.http.openai.job_events import backwards
+from luthier.service.http.live.history import History
 
 
 def step(number, loss=1.0, **more):
@@ -110,17 +110,6 @@ def test_a_long_run_costs_little(tmp_path):
     history.update().metrics(1000)
     assert time.process_time() - started < 0.3
     assert history.steps.total == 50_000
-
-
-def test_lines_are_read_backwards_across_blocks(tmp_path):
-    path = tmp_path / "x"
-    lines = [b"%d " % n * (n % 3000) for n in range(1, 400)]
-    path.write_bytes(b"\n".join(lines) + b"\n")
-    found = list(backwards(path))
-    assert [line for _, line in found] == lines[::-1]
-    offset, line = found[100]
-    assert path.read_bytes()[offset:].startswith(line)
-    assert [line for _, line in backwards(path, offset)] == lines[::-1][101:]
 
 
 def test_the_server_is_small_and_loads_no_torch(tmp_path):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from luthier.advisor.speech import text
-from luthier.events import DataRead, Evaluated, Event, Finished, Planned, Started, Step
+from luthier.events import DataRead, Evaluated, Event, Finished, Planned, Started, Step, stands
 
 FEWEST_ROWS = 50
 WINDOW = 20
@@ -100,8 +100,8 @@ class Seen:
 
     def forget(self, step: int) -> None:
         """Leave out what came after a step, which a resume has made void."""
-        self.steps = [one for one in self.steps if one.step <= step]
-        self.evaluations = [one for one in self.evaluations if one.step <= step]
+        self.steps = [one for one in self.steps if stands(one, step)]
+        self.evaluations = [one for one in self.evaluations if stands(one, step)]
 
     def keep_latest(self, count: int) -> None:
         """Leave out old steps, all but the first few, once there are far more than `count`."""

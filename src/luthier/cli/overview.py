@@ -10,6 +10,7 @@ from luthier.advisor.health import judge
 from luthier.cli.drawing.render import cell
 from luthier.config.read import load_saved
 from luthier.runs import RunDirectory
+from luthier.runs.tail import Tail
 
 PAUSE_S = 0.5
 FINAL = {"finished", "failed"}
@@ -48,16 +49,12 @@ def overview(run: RunDirectory) -> dict[str, Any]:
 
 def watch(run: RunDirectory) -> Iterator[dict[str, Any]]:
     """Events of a run as they are written; ends when the run has, or nobody works in it."""
-    shown = 0
+    tail = Tail(run.events_file)
     while True:
         alive = run.status().state == "running"  # before reading, so that no last event is missed
-        lines = run.events_file.read_bytes().split(b"\n")[:-1] if run.events_file.exists() else []
-        for line in lines[shown:]:
-            try:
-                yield json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                continue  # torn by a kill; the resume that follows starts a new line
-        shown = len(lines)
+        for line in tail.lines():
+            if (event := events.decode(line)) is not None:
+                yield event
         if not alive:
             return
         time.sleep(PAUSE_S)

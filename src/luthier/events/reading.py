@@ -13,11 +13,12 @@ _BY_TYPE = {kind.type: kind for kind in KINDS}
 VOIDED = frozenset({"step", "evaluated", "sample", "checkpoint", "finished", "failed"})
 
 
-def stands(line: Mapping[str, Any], from_step: int) -> bool:
+def stands(event: Event | Mapping[str, Any], from_step: int) -> bool:
     """Whether an event before a `resumed` still holds, given the step that was gone on from.
 
     An end holds only where it is of that step or before it; an error has no step and never holds.
     """
+    line = vars(event) | {"type": event.type} if isinstance(event, Event) else event
     step = line.get("step")
     last = step if isinstance(step, int | float) else math.inf
     return line.get("type") not in VOIDED or last <= from_step

@@ -1,19 +1,16 @@
 """What the files of a run say about an attempt, read piece by piece as they grow."""
 
-import contextlib
-import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from luthier.durable import write_atomic
+from luthier.events import Failed, Finished, Planned, Started, Step, decode, parse
+from luthier.runs.tail import Tail
 
 LOG_BYTES = 4 * 2**20
 _KEPT_BYTES = 2**20
 
 
-@dataclass
 class Follow:
     """The events of one attempt.
 
@@ -27,38 +24,25 @@ class Follow:
         ending: Its `finished` or `failed` event.
     """
 
-    path: Path
-    position: int
-    started: bool = False
-    step: int = 0
-    total: int | None = None
-    ending: dict[str, Any] | None = None
-    _rest: bytes = field(default=b"", repr=False)
+    def __init__(self, path: Path, position: int) -> None:
+        self._tail = Tail(path, position)
+        self.started = False
+        self.step = 0
+        self.total: int | None = None
+        self.ending: Finished | Failed | None = None
 
     def poll(self) -> None:
         """Read what is new."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.position)
-                block = file.read()
-        except FileNotFoundError:
-            return
-        self.position += len(block)
-        *lines, self._rest = (self._rest + block).split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError):  # torn by a kill; the next one is whole
-                self._take(json.loads(line))
-
-    def _take(self, event: dict[str, Any]) -> None:
-        kind = event.get("type")
-        if kind == "started":
-            self.started = True
-        elif kind == "planned":
-            self.total = event.get("steps")
-        elif kind == "step":
-            self.step, self.total = event["step"], event.get("total", self.total)
-        elif kind in {"finished", "failed"}:
-            self.ending = event
+        for line in self._tail.lines():
+            match parse(decode(line) or {}):
+                case Started():
+                    self.started = True
+                case Planned(steps=steps):
+                    self.total = steps
+                case Step(step=step, total=total):
+                    self.step, self.total = step, self.total if total is None else total
+                case Finished() | Failed() as ending:
+                    self.ending = ending
 
     @property
     def saving(self) -> bool:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import WorkerLostError
+from luthier.events import Failed, Finished
+from luthier.runs.exit_status import BUSY, FENCED
 from luthier.service.follow import Follow
 from luthier.service.records import Job
 from luthier.service.states import State
 
 MAX_RETRIES = 2
-FENCED, BUSY = 74, 75
-"""Exit statuses of `luthier.worker.job`: replaced by a later attempt; run or device in use."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ def of(job: Job, follow: Follow, status: int | None) -> Outcome:
     Args:
         status: Its exit status where this server started it.
     """
-    ending = follow.ending or {}
-    stopped = ending.get("type") == "finished" and ending.get("reason") == "interrupted"
-    if ending.get("type") == "finished" and not stopped:
-        return Outcome("finished", f"training ended: {ending.get('reason')}", {"error": None})
+    ending = follow.ending
+    stopped = isinstance(ending, Finished) and ending.reason == "interrupted"
+    if isinstance(ending, Finished) and not stopped:
+        return Outcome("finished", f"training ended: {ending.reason}", {"error": None})
     if job.wish == "cancel":
         return Outcome("cancelled", "stopped as asked")
-    if ending.get("type") == "failed":
-        error = {name: str(ending.get(name, "")) for name in ("code", "what", "why", "fix")}
+    if isinstance(ending, Failed):
+        error = {name: getattr(ending, name) for name in ("code", "what", "why", "fix")}
         return Outcome("failed", error["what"], {"error": error})
     if job.wish == "pause":
         return Outcome("paused", f"stopped as asked, at step {follow.step}")

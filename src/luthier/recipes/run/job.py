@@ -12,17 +12,15 @@ from luthier.errors import LuthierError, RunBusyError
 from luthier.recipes.run.choices import check_devices, free_devices, lease_names
 from luthier.recipes.run.train import read_launch, run_leased
 from luthier.runs import RunDirectory, device_lease
+from luthier.runs.exit_status import BUSY, FAILED, FENCED
 from luthier.runs.place import locked
 from luthier.trackers import require
-
-FAILED, FENCED, BUSY = 2, 74, 75
-"""Exit statuses: the events say why; replaced by a later attempt; run or device in use."""
 
 
 def run_job(path: Path, attempt: int) -> int:
     """Train, or go on training, as `launch.json` says; returns the exit status of the process.
 
-    0 when done, 143 after SIGTERM with a checkpoint saved, or one of the three above.
+    0 when done, 143 after SIGTERM with a checkpoint saved, or one of `runs.exit_status`.
     """
     with contextlib.ExitStack() as stack:
         try:

@@ -17,6 +17,7 @@ from luthier import children
 from luthier.errors import RankError
 from luthier.events import Event, Failed, Finished, decode, parse
 from luthier.locks import read_owner
+from luthier.runs.tail import Tail
 
 POLL_S = 0.2
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last: the terminal is gone
@@ -39,7 +40,7 @@ def launch(
     if cuda := [name.removeprefix("cuda:") for name in leases if name != "cpu"]:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(cuda)
     events = run / "events.jsonl"
-    seen = events.stat().st_size if events.exists() else 0
+    tail = Tail(events, events.stat().st_size if events.exists() else 0)
     with (run / "stderr.log").open("ab") as errors:
         process = children.start(
             "torch.distributed.run",
@@ -56,9 +57,10 @@ def launch(
             running = True
             while running:
                 running = process.poll() is None
-                new, seen = _new_events(events, seen)
-                for last in new:
-                    on_event(last)
+                for event in (parse(decode(line) or {}) for line in tail.lines()):
+                    if event is not None:
+                        last = event
+                        on_event(event)
                 if running:
                     time.sleep(POLL_S)
         finally:
@@ -68,10 +70,10 @@ def launch(
                 process.terminate()
                 process.wait(30)
     if not isinstance(last, Finished | Failed):
-        tail = (run / "stderr.log").read_text("utf-8", "replace").strip().splitlines()[-3:]
+        said = (run / "stderr.log").read_text("utf-8", "replace").strip().splitlines()[-3:]
         raise RankError(
             f"the {devices} training processes ended with status {process.returncode}",
-            why="the last lines they wrote: " + " | ".join(tail),
+            why="the last lines they wrote: " + " | ".join(said),
             fix=f"the whole text is in {run / 'stderr.log'}; then --resume true",
         )
     return last
@@ -90,15 +92,3 @@ def _pass_on(process: children.Child, lock: Path) -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {number: signal.signal(number, handler) for number in _STOPS}
-
-
-def _new_events(path: Path, seen: int) -> tuple[list[Event], int]:
-    """Whole lines written since byte `seen`, and the byte behind them."""
-    if not path.exists():
-        return [], seen
-    with path.open("rb") as file:
-        file.seek(seen)
-        block = file.read()
-    whole = block[: block.rfind(b"\n") + 1]
-    lines = (line for one in whole.split(b"\n") if (line := decode(one)) is not None)
-    return [event for line in lines if (event := parse(line)) is not None], seen + len(whole)

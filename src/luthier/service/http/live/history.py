@@ -6,7 +6,6 @@ the file says so, and where thinned figures cannot be cut there, the file is rea
 """
 
 import json
-import math
 import os
 import threading
 from collections import OrderedDict
@@ -14,52 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.events import decode, stands
+from luthier.runs.tail import Tail
 from luthier.service.http.live.columns import Columns
 
-CHUNK_BYTES = 4 << 20
-MAX_LINE_BYTES = 8 << 20
 MAX_EVENTS = 5000
 """Events kept besides steps: the first and the last of them, where there are more."""
 
 MAX_OPEN = 32
 STEP_SERIES = ("loss", "grad_norm", "learning_rate", "tokens_per_s", "seconds", "tokens")
-VOIDED = frozenset({"evaluated", "checkpoint", "finished", "failed"})
-
-
-class Tail:
-    """New whole lines of a file that only grows; one that was replaced is read from its start."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.offset = 0
-        self._inode: tuple[int, int] | None = None
-
-    def replaced(self) -> bool:
-        """Whether the file is another one than before, or shorter."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return self._inode is not None
-        inode = (status.st_dev, status.st_ino)
-        changed = self._inode not in (None, inode) or status.st_size < self.offset
-        self._inode = inode
-        return changed
-
-    def lines(self) -> Iterator[bytes]:
-        """Lines that are complete, without their end; longer ones than the limit are left out."""
-        try:
-            stream = self.path.open("rb")
-        except FileNotFoundError:
-            return
-        with stream:
-            stream.seek(self.offset)
-            rest = b""
-            while piece := stream.read(CHUNK_BYTES):
-                *whole, rest = (rest + piece).split(b"\n")
-                for line in whole:
-                    self.offset += len(line) + 1
-                    if len(line) <= MAX_LINE_BYTES:
-                        yield line
 
 
 class History:
@@ -86,7 +48,7 @@ class History:
         self.last_monitor: dict[str, Any] = {}
         self.reference: dict[str, Any] = {}
         self.num_events = self.trained_tokens = 0
-        self._skip: list[tuple[int, float]] = []
+        self._skip: list[tuple[int, int]] = []
         self._monitor_base = 0.0
 
     def update(self, on_event: Callable[[dict[str, Any]], None] | None = None) -> "History":
@@ -103,7 +65,7 @@ class History:
 
     def _read_events(self, on_event: Callable[[dict[str, Any]], None] | None) -> None:
         for line in self._events_tail.lines():
-            event = _parsed(line)
+            event = decode(line)
             if event is None:
                 continue
             if not self._take(event):
@@ -122,7 +84,7 @@ class History:
             last = event["from_step"]
             if self.steps.last_x > last:
                 return False
-            self.events = [old for old in self.events if _stands(old, last)]
+            self.events = [old for old in self.events if stands(old, last)]
         if kind == "step":
             self._step(event)
         elif kind == "reference":
@@ -141,7 +103,7 @@ class History:
     def _step(self, event: dict[str, Any]) -> None:
         step = event.get("step")
         void = next((last for end, last in self._skip if self._events_tail.offset <= end), None)
-        if not isinstance(step, int) or (void is not None and step > void):
+        if not isinstance(step, int) or (void is not None and not stands(event, void)):
             return
         values = {name: event.get(name) for name in STEP_SERIES}
         for name, value in (event.get("metrics") or {}).items():
@@ -211,28 +173,23 @@ class Histories:
         return history
 
 
-def _voided(path: Path) -> list[tuple[int, float]]:
+def _voided(path: Path) -> list[tuple[int, int]]:
     """Ends of stretches of the file, and the last step of each that a later resume left standing."""
-    found: list[tuple[int, float]] = []
+    found: list[tuple[int, int]] = []
     offset = 0
     if not path.exists():
         return found
     with path.open("rb") as stream:
         for line in stream:
             offset += len(line)
-            event = (_parsed(line) or {}) if b'"resumed"' in line else {}
+            event = (decode(line) or {}) if b'"resumed"' in line else {}
             if event.get("type") == "resumed" and isinstance(event.get("from_step"), int):
                 found.append((offset, event["from_step"]))
-    lowest = math.inf
+    lowest = max((last for _, last in found), default=0)
     for position in range(len(found) - 1, -1, -1):
         lowest = min(lowest, found[position][1])
         found[position] = (found[position][0], lowest)
     return found
-
-
-def _stands(event: Mapping[str, Any], last: int) -> bool:
-    step = event.get("step", math.inf)
-    return event.get("type") not in VOIDED or (isinstance(step, int | float) and step <= last)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -240,9 +197,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         value = json.loads(line)
     except ValueError:  # torn by a kill; the next line is whole again
         return None
-    if not isinstance(value, dict) or not ("type" in value or "elapsed_s" in value):
-        return None
-    return value
+    return value if isinstance(value, dict) else None
 
 
 def _evaluation(event: Mapping[str, Any]) -> dict[str, Any]:

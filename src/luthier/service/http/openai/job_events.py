@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.events import decode
+from luthier.runs.tail import MAX_LINE_BYTES, backwards
 from luthier.service.http.door.envelope import ApiError
 from luthier.service.records import Job
 
-BLOCK_BYTES = 64 * 1024
 _ID = re.compile(r"ftevent-([0-9A-Za-z]{1,80})-([le])([0-9]{1,15})")
 HIDDEN = frozenset({"type", "time", "elapsed_s", "metrics"})
 LEVELS = {"warning": "warn", "failed": "error"}
@@ -107,12 +108,9 @@ def _lines(
     job: Job, path: Path, before: int | None, moment: float
 ) -> Iterator[tuple[float, dict[str, Any]]]:
     for offset, line in backwards(path, before):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        stamp = event.get("time") if isinstance(event, dict) else None
-        if not isinstance(stamp, int | float) or stamp > moment:
+        event = decode(line)
+        stamp = event.get("time") if event is not None else None
+        if event is None or not isinstance(stamp, int | float) or stamp > moment:
             continue
         yield stamp, run_event(event, f"ftevent-{_tail(job)}-e{offset}")
 
@@ -168,37 +166,11 @@ def wire_event(
     }
 
 
-def backwards(path: Path, before: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """Whole lines of a file from its end, or from before an offset, each with its offset."""
-    try:
-        stream = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    with stream:
-        end = stream.seek(0, 2) if before is None else before
-        rest = b""  # the beginning of lines that have been handed out
-        while end > 0:
-            start = max(0, end - BLOCK_BYTES)
-            stream.seek(start)
-            block = stream.read(end - start) + rest
-            pieces = block.split(b"\n")
-            rest = pieces[0]
-            at = start + len(block)
-            for piece in reversed(pieces[1:]):
-                at -= len(piece)
-                if piece:
-                    yield at, piece
-                at -= 1
-            end = start
-        if rest:
-            yield 0, rest
-
-
 def _time_of(path: Path, offset: int, after: str) -> float:
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
-            value = json.loads(stream.readline(8 << 20))
+            value = json.loads(stream.readline(MAX_LINE_BYTES))
         return float(value["time"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _no_cursor(after) from error
