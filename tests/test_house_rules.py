@@ -23,6 +23,7 @@ LONGER_ON_PURPOSE = {
     "engine/loop.py:_one_step": 80,  # the loop: one step from micro-batches to update, read at once
     "recipes/run/train.py:_go": 80,  # assembly: every part once, in the order of a run
 }
+QUADRATIC_ON_PURPOSE: dict[str, list[int]] = {}
 LIGHT = (
     "config",
     "gallery",
@@ -126,6 +127,82 @@ def test_no_handler_passes():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ExceptHandler):
                 assert not all(isinstance(part, ast.Pass) for part in node.body), name_of(path)
+
+
+def test_json_is_parsed_within_limits_everywhere():
+    own = {"bounded.py", "service/http/door/strict.py"}
+    own |= {"child.py", "recipes/written/judge.py"}  # of a child: what we pass
+    parsers = re.compile(r"\bjson\.(loads?|JSONDecoder)\b|from json import")
+    others = [name_of(path) for path in FILES if parsers.search(path.read_text("utf-8"))]
+    assert [name for name in others if name not in own] == []
+
+
+def quadratic(tree):
+    """Lines where each item of something is looked for in a whole list, again and again."""
+    found = []
+    for loop in ast.walk(tree):
+        if isinstance(loop, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
+            names = {
+                n.id for g in loop.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)
+            }
+            inner = list(ast.walk(loop))
+        elif isinstance(loop, ast.For):
+            names = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
+            inner = [node for part in loop.body for node in ast.walk(part)]
+        else:
+            continue
+        for node in inner:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                mine = [a for a in node.args if isinstance(a, ast.Name) and a.id in names]
+                owner = node.func.value
+                if node.func.attr in {"count", "index"} and mine and isinstance(owner, ast.Name):
+                    found.append(node.lineno)
+    return sorted(set(found)) + in_lists(tree)
+
+
+def in_lists(tree):
+    """Lines of a loop that ask whether something is in a list which the same function builds."""
+    found = []
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        lists = {
+            target.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            and isinstance(node.value, ast.List | ast.ListComp)
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Name)
+        }
+        for loop in ast.walk(function):
+            if isinstance(
+                loop, ast.For | ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp
+            ):
+                for node in ast.walk(loop):
+                    if isinstance(node, ast.Compare) and isinstance(
+                        node.ops[0], ast.In | ast.NotIn
+                    ):
+                        where = node.comparators[0]
+                        if isinstance(where, ast.Name) and where.id in lists:
+                            found.append(node.lineno)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "twice = [name for name in names if names.count(name) > 1]",
+        "for name in names:\n    at = names.index(name)",
+        "def f(rows):\n    seen = []\n    for row in rows:\n        if row in seen: pass\n        seen.append(row)",
+    ],
+)
+def test_a_quadratic_idiom_is_seen(code):
+    assert quadratic(ast.parse(code))
+
+
+def test_nothing_is_looked_for_in_a_list_once_an_item():
+    found = {name_of(path): quadratic(ast.parse(path.read_text("utf-8"))) for path in FILES}
+    assert {name: lines for name, lines in found.items() if lines} == QUADRATIC_ON_PURPOSE
 
 
 def test_every_setting_is_documented():

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from luthier.bounded import decode
+
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 _PATIENCE_S, _PAUSE_S = 0.3, 0.02
 
@@ -55,7 +57,7 @@ class Owner:
 def read_owner(path: Path) -> Owner | None:
     """Who last took the lock at `path` and has not given it back; None if nobody, or unreadable."""
     try:
-        body = json.loads(path.read_bytes())
+        body = decode(path.read_bytes())
         return Owner(int(body["pid"]), str(body["start"]), str(body["boot"]), str(body["host"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None

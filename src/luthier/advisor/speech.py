@@ -4,13 +4,13 @@ A placeholder may say how its number is written: `{rows:,}`, `{needs:bytes}`, `{
 `{tokens:count}`.  Names of settings and commands stay as they are in every language.
 """
 
-import json
 import string
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.errors import UsageError
 from luthier.units import format_bytes, format_count
 
@@ -42,7 +42,7 @@ def catalogue(lang: str) -> Mapping[str, str]:
             why="the advisor speaks en (English), zh (Chinese), id (Indonesian), vi (Vietnamese)",
             fix="--lang en",
         )
-    found: dict[str, str] = json.loads(
+    found: dict[str, str] = decode(
         (files("luthier.advisor") / "messages" / f"{lang}.json").read_text("utf-8")
     )
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from luthier.bounded import decode_ours
 from luthier.errors import LuthierError, ServiceError, SettingsError
 
 TIMEOUT_S = 60.0
@@ -87,7 +88,7 @@ class Client:
                 if text.startswith("event: "):
                     name = text[7:]
                 elif text.startswith("data: "):
-                    yield name, json.loads(text[6:])
+                    yield name, decode_ours(text[6:])
         finally:
             connection.close()
 
@@ -104,7 +105,7 @@ class Client:
             connection.close()
         if answer.status >= 400:
             raise _error(answer.status, content)
-        return json.loads(content)
+        return decode_ours(content)
 
     def _connect(self, *, timeout_s: float | None) -> http.client.HTTPConnection:
         secure = self._parts.scheme == "https"
@@ -140,7 +141,7 @@ def path_of(*words: str) -> str:
 
 def _error(status: int, content: bytes) -> LuthierError:
     try:
-        body = json.loads(content)["error"]
+        body = decode_ours(content)["error"]
     except (ValueError, KeyError, TypeError):
         body = {"message": f"the server answered {status}"}
     return ServiceError(

@@ -1,12 +1,12 @@
 """What a run directory says, for `luthier runs show` and `luthier runs follow`."""
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from luthier import events
 from luthier.advisor.health import judge
+from luthier.bounded import decode
 from luthier.cli.drawing.render import cell
 from luthier.config.read import load_saved
 from luthier.runs import RunDirectory
@@ -34,7 +34,7 @@ def overview(run: RunDirectory) -> dict[str, Any]:
             if source != "default"
         }
     if run.data_file.exists():
-        about["data"] = json.loads(run.data_file.read_text("utf-8"))
+        about["data"] = decode(run.data_file.read_text("utf-8"))
     seen = list(events.read(run.events_file)) if run.events_file.exists() else []
     for kind in ("evaluated", "checkpoint", "finished", "failed"):
         if last := [event for event in seen if event["type"] == kind][-1:]:

@@ -7,16 +7,18 @@ ever constructed.  Neither dates nor octal or sexagesimal numbers exist: `2024-0
 
 import json
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from luthier.bounded import decode
 from luthier.errors import ConfigFileError
+from luthier.limits import SETTING_NAMES, YAML_BYTES, YAML_DEPTH
 from luthier.units import format_bytes
 
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 100
 _ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet")
 TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 EXAMPLE = "model: starter\ndataset: rows.jsonl"
@@ -38,8 +40,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         if not all(isinstance(key, yaml.ScalarNode) for key, _ in node.value):
             raise ValueError(f"a name on line {node.start_mark.line + 1} is not a word")
-        names = [key.value for key, _ in node.value]
-        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        names = Counter(key.value for key, _ in node.value)
+        if twice := [name for name, count in names.items() if count > 1][:5]:
             line = node.start_mark.line + 1
             raise ConfigFileError(
                 f"{', '.join(map(str, twice))} given twice, in the mapping that starts on line {line}",
@@ -57,8 +59,8 @@ class _Loader(yaml.SafeLoader):
                 fix="write the value out",
             )
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise ValueError("nested too deeply")
+        if self.depth > YAML_DEPTH:
+            raise ValueError(f"nested more than {YAML_DEPTH} deep")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -102,15 +104,15 @@ def read_text(path: Path) -> str:
                 fix=f"luthier train --model starter --dataset {path}",
             )
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(YAML_BYTES + 1)
     except OSError as error:
         raise ConfigFileError(
             f"{path} cannot be read: {error.strerror}", fix=f"ls -l '{path}'"
         ) from error
-    if len(raw) > MAX_BYTES:
+    if len(raw) > YAML_BYTES:
         raise ConfigFileError(
             f"{path} is {format_bytes(path.stat().st_size)} long",
-            why=f"a file of settings has at most {format_bytes(MAX_BYTES)}",
+            why=f"a file of settings has at most {format_bytes(YAML_BYTES)}",
             fix="pass data with `dataset:`, the file of settings only names it",
         )
     try:
@@ -139,7 +141,11 @@ def read_given(path: Path, text: str) -> list[Given]:
             f"{path}: {_place(error)}", why="it has to be plain YAML, or JSON", fix=EXAMPLE
         ) from error
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = (
+            f"nested more than {YAML_DEPTH} deep"
+            if isinstance(error, RecursionError)
+            else str(error)
+        )
         raise ConfigFileError(
             f"{path}: {reason}", why="settings are plain values under plain names", fix=EXAMPLE
         ) from error
@@ -171,33 +177,32 @@ def _from_yaml(path: Path, text: str) -> list[Given]:
         lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
     finally:
         loader.dispose()
+    _few(values)
     return [
         Given(str(name), value, f"{path.name} line {lines.get(str(name), 1)}")
         for name, value in values.items()
     ]
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise ValueError(f"{', '.join(twice)} given twice")
-    return dict(pairs)
-
-
-def _not_json(word: str) -> Any:
-    raise ValueError(f"{word} is not a number that JSON has")
+def _few(values: Mapping[Any, Any]) -> None:
+    if len(values) > SETTING_NAMES:
+        raise ValueError(f"it names {len(values):,} settings; at most {SETTING_NAMES} are read")
 
 
 def _from_json(path: Path, text: str) -> list[Given]:
-    values = json.loads(text, object_pairs_hook=_distinct, parse_constant=_not_json)
+    values = decode(text)
     if not isinstance(values, dict):
         raise ValueError("it holds no object")
     if {"settings", "provenance"} <= values.keys():  # the settings.json of an earlier run
+        saved, sources = values["settings"], values["provenance"]
+        if not isinstance(saved, dict) or not isinstance(sources, dict):
+            raise ValueError("its settings or their provenance is no object")
         return [
-            Given(name, value, f"{path.name} ({values['provenance'].get(name, 'default')})")
-            for name, value in values["settings"].items()
-            if values["provenance"].get(name, "default") != "default"
+            Given(name, value, f"{path.name} ({sources.get(name, 'default')})")
+            for name, value in saved.items()
+            if sources.get(name, "default") != "default"
         ]
+    _few(values)
     return [Given(name, value, f"{path.name}{_line(text, name)}") for name, value in values.items()]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Self
 import yaml
 from pydantic import ValidationError
 
+from luthier.bounded import decode, decode_ours
 from luthier.config import files, words
 from luthier.config.files import Given
 from luthier.config.names import ALIASES, FOREIGN, ForeignError, unused
@@ -99,7 +100,7 @@ class Resolved:
             provenance = {**saved["provenance"]}
             settings = _validated({**saved["settings"]}, provenance)
             return cls(settings, provenance, [*saved["notices"]])
-        except (KeyError, TypeError, ValidationError) as error:
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise SettingsError(
                 f"these are not settings of a run: {str(error).splitlines()[0]}",
                 why="settings.json holds settings, provenance and notices of this version",
@@ -116,8 +117,8 @@ def _validated(values: Mapping[str, Any], provenance: Mapping[str, str]) -> Sett
 def load_saved(path: Path) -> Resolved:
     """The `settings.json` of a run."""
     try:
-        return Resolved.from_dict(json.loads(path.read_text("utf-8")))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        return Resolved.from_dict(decode(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
         raise ConfigFileError(
             f"{path} cannot be read: {error}", why="it holds the settings of a run"
         ) from error
@@ -186,7 +187,7 @@ def _as_yaml(text: str, given: Iterable[Given], said: Iterable[Given]) -> str:
         more = "".join(f"# {one.where} {json.dumps(one.value, default=str)}\n" for one in said)
         return text if not more else f"{text.rstrip()}\n# given besides this file:\n{more}"
     values = {one.name: one.value for one in [*given, *said]}
-    return yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False)
+    return yaml.safe_dump(decode_ours(json.dumps(values, default=str)), sort_keys=False)
 
 
 class _Problem(NamedTuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from luthier.bounded import decode
 from luthier.durable.files import (
     Chunk,
     beside,
@@ -197,12 +198,14 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> dict[str, Any]:
     """
     try:
         raw = (folder / MANIFEST).read_bytes()
-        body = json.loads(raw)
+        body = decode(raw)
         intact = isinstance(body, dict) and raw == _sealed(body)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(folder, [f"{MANIFEST} cannot be read: {error}"]) from error
     if not intact:
         raise _damaged(folder, [f"{MANIFEST} does not have its own checksum: damaged or edited"])
+    if not _is_manifest(body):
+        raise _damaged(folder, [f"{MANIFEST} has parts of another kind than it is written with"])
     if body["format"] > FORMAT:
         raise NewerFormatError(
             f"{folder} has format {body['format']}, this luthier reads up to {FORMAT}",
@@ -212,6 +215,20 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> dict[str, Any]:
     if kind is not None and body["kind"] != kind:
         raise _damaged(folder, [f"it is a {body['kind']}, not a {kind}"])
     return dict(body)
+
+
+def _is_manifest(body: Mapping[str, Any]) -> bool:
+    files, record = body.get("files"), body.get("record")
+    if type(body.get("format")) is not int or not isinstance(body.get("kind"), str):
+        return False
+    if not isinstance(files, dict) or not isinstance(record, dict):
+        return False
+    return all(
+        isinstance(entry, dict)
+        and type(entry.get("bytes")) is int
+        and isinstance(entry.get("sha256"), str)
+        for entry in files.values()
+    )
 
 
 def verify_folder(folder: Path, *, kind: str | None = None) -> dict[str, Any]:

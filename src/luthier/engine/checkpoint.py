@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from luthier.bounded import decode
 from luthier.durable import (
     DurableFolder,
     NewerFormatError,
@@ -183,7 +184,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Loaded
             stem: load_file(path / f"{stem}.safetensors", device=str(device))
             for stem in record["tensors"]
         },
-        state=json.loads((path / STATE).read_bytes()),
+        state=decode((path / STATE).read_bytes()),
         fingerprints=record["fingerprints"],
         path=path,
         environment=record["environment"],

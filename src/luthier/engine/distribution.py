@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from luthier.bounded import decode_ours
+
 BUCKET = 2**24  # elements summed in one call
 
 
@@ -58,7 +60,7 @@ class Ranks:
         table = torch.zeros(self.size, int(self.largest(len(mine))), dtype=torch.uint8)
         table[self.rank, : len(mine)] = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
         dist.all_reduce(table)
-        everywhere = [json.loads(bytes(row.tolist()).rstrip(b"\0")) for row in table]
+        everywhere = [decode_ours(bytes(row.tolist()).rstrip(b"\0")) for row in table]
         names = sorted({name for one in everywhere for name in one})
         return {name: sum(one.get(name, 0.0) for one in everywhere) for name in names}
 

@@ -145,7 +145,7 @@ class Updater:
                 master = with_room(partial(self.masters.open, name))
                 self.quantised.update(name, master, gradient, learning_rate, decay, self.step)
                 with_room(partial(self.masters.store, name, master, self.step))
-            elif name not in wide:
+            elif self.trained[name].dtype not in (torch.float32, torch.float64):
                 self._update_master(name, gradient, learning_rate, decay)
         if self.quantised is not None:
             self.quantised.finish()

@@ -1,11 +1,11 @@
 """The events of a run, read from its file, and what of them a resume makes void."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode_ours
 from luthier.events.kinds import KINDS
 from luthier.events.line import Event
 
@@ -33,7 +33,7 @@ def parse(line: Mapping[str, Any]) -> Event | None:
 def decode(line: bytes) -> dict[str, Any] | None:
     """A line of the file as plain values; None for one that a kill has torn, or that is no event."""
     try:
-        value = json.loads(line)
+        value = decode_ours(line)
     except ValueError:  # the next resume starts a new line
         return None
     return value if isinstance(value, dict) and isinstance(value.get("type"), str) else None

@@ -4,7 +4,6 @@ One tensor is in memory at a time.  Weights that are vectors stay float32; in `q
 rows are no multiple of 32 is kept in float16.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,6 +12,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Stored
 
+from luthier.bounded import decode
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.errors import CapacityError, DamagedWeightsError
 from luthier.exchange.gguf_shapes import (
@@ -60,7 +60,7 @@ def write_gguf(
         TokenizerError: It could not make the same ids.
         CapacityError: `f16` cannot hold a weight.
     """
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = decode((folder / "config.json").read_text("utf-8"))
     form = architecture_of(config)
     tokenizer = Tokenizer.from_folder(folder)
     writer = gguf.GGUFWriter(target, form.name)
@@ -100,7 +100,7 @@ def check_gguf(folder: Path, target: Path) -> dict[str, float]:
     Raises:
         DamagedWeightsError: A tensor is missing, there twice, or further off than rounding explains.
     """
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = decode((folder / "config.json").read_text("utf-8"))
     reader = gguf.GGUFReader(target)
     there = {tensor.name: tensor for tensor in reader.tensors}
     values = read_tensors(folder)
@@ -261,7 +261,7 @@ def _say_tokens(writer: gguf.GGUFWriter, folder: Path, tokenizer: Tokenizer, *, 
 def _ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
     """Every end that generation stops at, the tokenizer's own first; llama.cpp has three places."""
     path = folder / "generation_config.json"
-    said = json.loads(path.read_text("utf-8")).get("eos_token_id") if path.is_file() else None
+    said = decode(path.read_text("utf-8")).get("eos_token_id") if path.is_file() else None
     listed = said if isinstance(said, list) else [said]
     first = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     return list(dict.fromkeys(number for number in [*first, *listed] if number is not None))

@@ -5,7 +5,7 @@ Source: https://github.com/huggingface/peft, docs/source/developer_guides/checkp
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from luthier.bounded_patterns import Suffix
 from luthier.errors import AdapterError, NonFiniteError
 from luthier.kernels.finite import is_finite
 from luthier.models.adapters import PREFIX, Adapters, LoraShared
 from luthier.models.quantise import QuantisedLinear
-from luthier.models.targets import linear_layers
+from luthier.models.targets import linear_layers, saved_targets
 from luthier.sources.adapter_config import (
     CONFIG,
     WEIGHTS,
@@ -124,7 +125,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None 
         rank=config["r"],
         alpha=config["lora_alpha"],
         shared=shared,
-        targets=config["target_modules"],
+        targets=config.get("target_modules") or saved_targets(model, [plan.name for plan in plans]),
     )
     model.requires_grad_(False)
     for plan in plans:
@@ -196,14 +197,15 @@ def _plan_layers(
 ) -> list[_Layer]:
     layers = linear_layers(model)
     plans, problems = [], []
+    ranks, alphas = _patterns(config.get("rank_pattern")), _patterns(config.get("alpha_pattern"))
     for name in pairs:
         base = layers.get(name)
         if base is None:
             problems.append(f"it adapts {name}, which is no linear layer of {type(model).__name__}")
             continue
         a, b = (specs[f"{PREFIX}{name}.lora_{side}.weight"].shape for side in "AB")
-        rank = _pattern(config.get("rank_pattern"), name, config["r"])
-        alpha = _pattern(config.get("alpha_pattern"), name, config["lora_alpha"])
+        rank = _pattern(ranks, name, config["r"])
+        alpha = _pattern(alphas, name, config["lora_alpha"])
         outputs, inputs = _shape(base)
         if (a, b) != ((rank, inputs), (outputs, rank)):
             problems.append(
@@ -259,12 +261,13 @@ def _shape(base: torch.nn.Module) -> tuple[int, int]:
     return (columns, rows) if isinstance(base, Conv1D) else (rows, columns)
 
 
-def _pattern(pattern: Mapping[str, Any] | None, name: str, default: Any) -> Any:
-    """The value for a module; keys are ends of names, or expressions (as PEFT matches them)."""
-    for key, value in (pattern or {}).items():
-        if name == key or name.endswith("." + key) or re.match(rf"(.*\.)?({key})$", name):
-            return value
-    return default
+def _patterns(entries: Mapping[str, Any] | None) -> list[tuple[Suffix, Any]]:
+    return [(Suffix(key), value) for key, value in (entries or {}).items()]
+
+
+def _pattern(patterns: Sequence[tuple[Suffix, Any]], name: str, default: Any) -> Any:
+    """The value for a module: of the first key that means it, as PEFT takes them."""
+    return next((value for suffix, value in patterns if suffix.matches(name)), default)
 
 
 def _whole(number: float) -> int | float:

@@ -8,6 +8,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from luthier.bounded import shown
+from luthier.bounded_patterns import Pattern, PatternError
 from luthier.errors import TargetError
 from luthier.gallery import Family
 from luthier.models.quantise import QuantisedLinear
@@ -112,10 +114,11 @@ def saved_targets(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
 
 def _by_regex(model: PreTrainedModel, pattern: str, layers: dict[str, nn.Module]) -> list[str]:
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
+        compiled = Pattern(pattern)
+    except PatternError as error:
         raise TargetError(
-            f"lora_target_modules {pattern!r} is no regular expression: {error}",
+            f"lora_target_modules {shown(pattern)} cannot be matched: {error}",
+            why="characters, classes, groups, | * + ? and {m,n} are read, each name in linear time",
             fix=f"choose from: {', '.join(_leaves(layers))}",
         ) from error
     if compiled.fullmatch("a name that no layer has"):

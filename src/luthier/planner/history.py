@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode_ours
 from luthier.durable import append_line, make_folders, write_atomic
 from luthier.planner.device import Device
 from luthier.planner.times import Rate, guessed_rate
@@ -82,8 +83,8 @@ def past() -> Iterator[Done]:
         return
     for line in path.read_text("utf-8", "replace").splitlines():
         try:
-            yield Done(**json.loads(line))
-        except (json.JSONDecodeError, TypeError):
+            yield Done(**decode_ours(line))
+        except (ValueError, TypeError):
             continue  # half a line, or one of another version
 
 
@@ -107,8 +108,8 @@ def _machine() -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        known = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        known = decode_ours(path.read_text("utf-8"))
+    except ValueError:
         return {}  # it is timed again
     return known if isinstance(known, dict) else {}
 

@@ -4,13 +4,13 @@ Everything shown is measured in the run itself; the held-out rows are instances 
 the training rows do not have (configs/starter/make_demo_data.py splits them and checks it).
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.config import read
 from luthier.data.types import Conversation, Message, Origin
 from luthier.events import Event
@@ -118,7 +118,7 @@ def run_demo(
 def first_row(opened: Opened) -> list[tuple[str, float]]:
     """The first training row as the model sees it: stretches of text with their loss weight."""
     line = data_file("sft_train.jsonl").read_text("utf-8").splitlines()[0]
-    messages = tuple(Message(m["role"], m["content"]) for m in json.loads(line)["messages"])
+    messages = tuple(Message(m["role"], m["content"]) for m in decode(line)["messages"])
     pieces = opened.renderer.explain(Conversation(messages, Origin("sft_train.jsonl", 1)))[0]
     return [(piece.text, piece.weight) for piece in pieces]
 
@@ -127,7 +127,7 @@ def answers(run_directory: Path) -> list[SideBySide]:
     """Greedy answers of base and tuned model to every held-out question."""
     opened = open_model(str(run_directory))
     lines = data_file("sft_eval.jsonl").read_text("utf-8").splitlines()
-    rows = [[m["content"] for m in json.loads(line)["messages"]] for line in lines]
+    rows = [[m["content"] for m in decode(line)["messages"]] for line in lines]
     session = opened.chat(sampling=Sampling(max_new_tokens=32))
     given = session.compare_each([question for question, _ in rows])
     return [

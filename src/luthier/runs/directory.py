@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode, decode_ours
 from luthier.durable import append_line, clean_stale, make_folders, write_atomic
 from luthier.errors import (
     DiskFullError,
@@ -25,6 +26,7 @@ from luthier.runs.place import RUN_MARK, check_place, home, locked, refused, slu
 from luthier.runs.status import Status, read_status
 
 FORMAT = 1
+_LAST_MOMENT = 1e11  # the year 5138
 DEFAULT_PARENT = Path("runs")
 WRITTEN = (
     "monitor.jsonl", "config.yaml", "settings.json", "plan.json", "data.json", "ledger.jsonl",
@@ -206,9 +208,11 @@ class RunDirectory:
         """Format version and moment of creation (`created`, seconds since the epoch)."""
         mark = self.path / RUN_MARK
         try:
-            body = dict(json.loads(mark.read_bytes()))
-            version, _ = int(body["format"]), float(body["created"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            body = dict(decode(mark.read_bytes()))
+            version, created = int(body["format"]), float(body["created"])
+            if not 0 <= created < _LAST_MOMENT:
+                raise ValueError(f"created is {created:g}, no moment in seconds since 1970")
+        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise RunError(
                 f"{mark} cannot be read: {error!r}",
                 why="it marks a run and says which version of luthier made it",
@@ -304,7 +308,7 @@ def _registered() -> list[Path]:
     found: dict[Path, None] = {}
     for line in registry.read_bytes().splitlines() if registry.exists() else ():
         try:
-            path = Path(json.loads(line)["path"])
+            path = Path(decode_ours(line)["path"])
         except (ValueError, TypeError, KeyError):
             continue  # torn by a kill; the run it named is still found by its path
         if (path / RUN_MARK).exists():

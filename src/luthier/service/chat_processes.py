@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier import children, errors
+from luthier.bounded import decode_ours
 from luthier.errors import ChatBusyError, ServiceError
 
 IDLE_S = 300.0
@@ -137,7 +138,7 @@ class _Process:
     def _read(self) -> None:
         assert self._child.stdout is not None
         for line in self._child.stdout:
-            event = json.loads(line)
+            event = decode_ours(line)
             name = event.pop("id", None)
             if name is None:
                 self._started.put(event)

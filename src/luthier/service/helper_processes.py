@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier import children, errors
+from luthier.bounded import decode_ours
 from luthier.children import Bounds
 from luthier.errors import HelperError
 from luthier.units import GIB, format_bytes
@@ -104,7 +105,7 @@ class Helpers:
     def _answer(self, task: str, done: children.Done) -> dict[str, Any]:
         lines = done.out.splitlines()
         broken = {"fault": (done.err.strip() or "no answer")[-300:]}
-        answer: dict[str, Any] = json.loads(lines[-1]) if lines else broken
+        answer: dict[str, Any] = decode_ours(lines[-1]) if lines else broken
         if "error" in answer:
             raise errors.from_dict(answer["error"])
         if "fault" in answer:

@@ -1,9 +1,9 @@
 """A data folder that was moved: what the database says about places follows it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode_ours
 from luthier.service.store import Store, to_json
 
 _PLACES = ("resolved", "given")
@@ -26,7 +26,7 @@ def follow_move(store: Store, home: Path) -> int:
             old = run.parents[1]
             if old == home or run.parent.name != "runs" or old.exists():
                 continue
-            values = {name: to_json(_moved(json.loads(row[name]), old, home)) for name in _PLACES}
+            values = {name: to_json(_moved(decode_ours(row[name]), old, home)) for name in _PLACES}
             connection.execute(
                 "UPDATE jobs SET run_path = ?, resolved = ?, given = ? WHERE id = ?",
                 (str(home / "runs" / run.name), values["resolved"], values["given"], row["id"]),

@@ -1,12 +1,12 @@
 """How an attempt ended, and what that makes of its job."""
 
-import json
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode_ours
 from luthier.errors import WorkerLostError
 from luthier.events import Failed, Finished
 from luthier.runs.exit_status import BUSY, FENCED
@@ -103,5 +103,5 @@ def last_lines(path: Path, count: int = 3) -> str:
 
 def from_json(text: str) -> dict[str, Any]:
     """A stored mapping."""
-    value: dict[str, Any] = json.loads(text)
+    value: dict[str, Any] = decode_ours(text)
     return value

@@ -18,6 +18,7 @@ from typing import IO, Any
 import psutil
 
 from luthier import children
+from luthier.bounded import decode_ours
 from luthier.locks import Owner, read_owner
 from luthier.service.records import Job
 
@@ -154,7 +155,7 @@ class WarmStart:
                     return
                 *lines, self._text = (self._text + block).split(b"\n")
                 for line in lines:
-                    self._take(json.loads(line))
+                    self._take(decode_ours(line))
         idle = time.monotonic() - self._used
         if not self._waiting and not self._running and idle > self.idle_s:
             self._gone()

@@ -1,12 +1,12 @@
 """A job as it is handed to others: a snapshot of its row."""
 
-import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode_ours
 from luthier.locks import Owner
 from luthier.service.states import ACTIVE, TERMINAL, State, Wish
 
@@ -73,29 +73,29 @@ class Job:
 
 def job_of(row: sqlite3.Row) -> Job:
     """The job of a database row."""
-    resolved = json.loads(row["resolved"])
-    worker = json.loads(row["worker"]) if row["worker"] else None
+    resolved = decode_ours(row["resolved"])
+    worker = decode_ours(row["worker"]) if row["worker"] else None
     return Job(
         id=row["id"],
         name=row["name"],
         state=row["state"],
         settings=resolved["settings"],
         provenance=resolved["provenance"],
-        given=json.loads(row["given"]),
+        given=decode_ours(row["given"]),
         run_path=Path(row["run_path"]),
         priority=row["priority"],
         kind=row["kind"],
         wish=row["wish"],
         suffix=row["suffix"],
         num_devices=row["num_devices"],
-        devices=tuple(json.loads(row["devices"])),
-        metadata=json.loads(row["metadata"]),
+        devices=tuple(decode_ours(row["devices"])),
+        metadata=decode_ours(row["metadata"]),
         retry_of=row["retry_of"],
         attempts=row["attempts"],
         retries=row["retries"],
         events_from=row["events_from"],
         worker=Owner(**worker) if worker else None,
-        error=json.loads(row["error"]) if row["error"] else None,
+        error=decode_ours(row["error"]) if row["error"] else None,
         model=row["model"],
         created_at=row["created_at"],
         queued_at=row["queued_at"],

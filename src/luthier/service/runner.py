@@ -304,7 +304,7 @@ class Runner:
             return
         taken = {device for job in self.jobs.active() for device in job.devices}
         free = [name for name in self.devices if name not in taken and holder(name) is None]
-        foreign = [name for name in self.devices if name not in taken and name not in free]
+        foreign = [name for name in self.devices if name not in {*taken, *free}]
         for job in waiting:
             if self._not_before.get(job.id, 0.0) > time.monotonic() or _worked_on_by_hand(job):
                 continue

@@ -3,13 +3,14 @@
 Source: https://github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md (0.21).
 """
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import read_object, shown
+from luthier.bounded_patterns import PatternError, Suffix
 from luthier.errors import AdapterError, UnsafeWeightsError
+from luthier.limits import PATTERN_STATES, PATTERNS
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_RANK = 65_536
@@ -33,36 +34,36 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_bytes())
+        config = read_object(path, lambda why: refused(folder, f"{CONFIG}: {why}"), same_twice=True)
     except FileNotFoundError:
         raise refused(folder, f"{CONFIG} is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise refused(folder, f"{CONFIG} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise refused(folder, f"{CONFIG} is not a JSON object")
     problems = []
     if config.get("peft_type") != "LORA":
-        problems.append(f"it is of kind {config.get('peft_type')!r}, luthier applies 'LORA'")
+        problems.append(f"it is of kind {shown(config.get('peft_type'))}, luthier applies 'LORA'")
     rank = config.get("r")
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
-        problems.append(f"r is {rank!r}, 1 to {MAX_RANK:,} is possible")
+        problems.append(f"r is {shown(rank)}, 1 to {MAX_RANK:,} is possible")
     alpha = config.get("lora_alpha")
     if (
         isinstance(alpha, bool)
         or not isinstance(alpha, int | float)
         or not 0 < alpha < float("inf")
     ):
-        problems.append(f"lora_alpha is {alpha!r}, a number above 0 is needed")
-    problems += _bad_patterns(config)
+        problems.append(f"lora_alpha is {shown(alpha)}, a number above 0 is needed")
+    problems += [*_bad_kinds(config), *_bad_patterns(config)]
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
-        problems.append(f"init_lora_weights is {start!r}, which changes the base's own weights")
+        problems.append(
+            f"init_lora_weights is {shown(start)}, which changes the base's own weights"
+        )
     for name, value in config.items():
         plain = name in _NEUTRAL or name in {"init_lora_weights"} or not value
         if not plain and (name, value) != ("bias", "none"):
-            problems.append(f"{name} is {value!r}; luthier applies plain and rank-stabilised LoRA")
+            problems.append(
+                f"{name[:60]} is {shown(value)}; luthier applies plain and rank-stabilised LoRA"
+            )
     if problems:
-        raise refused(folder, "; ".join(problems))
+        raise refused(folder, "; ".join(problems[:8]))
     return config
 
 
@@ -75,23 +76,47 @@ def refused(folder: Path, why: str) -> AdapterError:
     )
 
 
-def _bad_patterns(config: Mapping[str, Any]) -> list[str]:
-    """Expressions of the file that are no expressions, or could take for ever to match."""
+def _bad_kinds(config: Mapping[str, Any]) -> list[str]:
     bad = []
+    for field, kinds, wanted in (
+        ("base_model_name_or_path", (str,), "a text"),
+        ("target_modules", (str, list), "a list of names or a pattern"),
+        ("modules_to_save", (list,), "a list of names"),
+        ("use_rslora", (bool,), "true or false"),
+    ):
+        value = config.get(field)
+        texts = not isinstance(value, list) or all(isinstance(item, str) for item in value)
+        if value is not None and not (isinstance(value, kinds) and texts):
+            bad.append(f"{field} is {shown(value)}, {wanted} is needed")
+    dropout = config.get("lora_dropout")
+    number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
+    if dropout is not None and not (number and 0 <= dropout < 1):
+        bad.append(f"lora_dropout is {shown(dropout)}, 0 to below 1 is needed")
+    return bad
+
+
+def _bad_patterns(config: Mapping[str, Any]) -> list[str]:
+    """Patterns of the file that cannot be matched, or not in linear time."""
+    bad, states = [], 0
     for field in ("rank_pattern", "alpha_pattern"):
         patterns = config.get(field) or {}
         if not isinstance(patterns, Mapping):
             bad.append(f"{field} is not an object")
             continue
+        if len(patterns) > PATTERNS:
+            bad.append(f"{field} has {len(patterns):,} entries; at most {PATTERNS:,} are read")
+            continue
         for key, value in patterns.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 < value < MAX_RANK:
+                bad.append(f"{field} has the entry {shown(key)}: {shown(value)}")
             try:
-                re.compile(key)
-                usable = len(key) <= 200 and len(re.findall(r"[*+{]", key)) <= 2
-            except re.error:
-                usable = False
-            if not usable or not number or not 0 < value < MAX_RANK:
-                bad.append(f"{field} has the entry {key[:60]!r}: {value!r}")
+                states += Suffix(key).num_states
+            except PatternError as error:
+                bad.append(f"{field} has the entry {shown(key)}: {error}")
+            if states > PATTERN_STATES:
+                bad.append(f"{field} needs more than {PATTERN_STATES:,} states to be matched")
+                return bad
     return bad
 
 

@@ -1,10 +1,11 @@
 """What can be said about a model from its config alone, before anything is allocated or built."""
 
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import read_object, shown
 from luthier.errors import (
     ArchitectureError,
     ModelError,
@@ -13,9 +14,9 @@ from luthier.errors import (
     TokenizerError,
 )
 from luthier.gallery import family_of
+from luthier.limits import CONFIG_BYTES
 from luthier.sources.config_types import type_problems
 
-MAX_CONFIG_BYTES = 2**20
 MAX_PLAIN_BYTES = 2**34
 
 # Field names of the families, with the largest value a real model has, and room above it.
@@ -47,14 +48,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             why="a model folder holds config.json, *.safetensors and a tokenizer",
             fix="give the folder that holds them, or a gallery name: luthier gallery list",
         )
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise _config_error(path, f"it is larger than {MAX_CONFIG_BYTES:,} bytes")
-    try:
-        config = json.loads(path.read_bytes(), parse_constant=_no_constant)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, _NotANumberError) as error:
-        raise _config_error(path, f"it is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise _config_error(path, "it is not a JSON object")
+    refuse = partial(_config_error, path)
+    config = read_object(path, refuse, max_bytes=CONFIG_BYTES, same_twice=True)
     check_config(config, path)
     return config
 
@@ -63,7 +58,7 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
     """Raise what `read_config` raises, for a config that has been read already."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
-        raise _config_error(path, f"model_type is {model_type!r}, a name is needed")
+        raise _config_error(path, f"model_type is {shown(model_type)}, a name is needed")
     if config.get("auto_map") and not family_of(config).known:
         raise RemoteCodeError(
             f"{path} asks for code of its own: model_type {model_type!r} with auto_map",
@@ -127,7 +122,7 @@ def _size_problems(config: Mapping[str, Any]) -> list[str]:
             if value is None:
                 continue
             if type(value) is not int or not 1 <= value <= largest:
-                problems.append(f"{name} is {value!r}, 1 to {largest:,} is possible")
+                problems.append(f"{name} is {shown(value)}, 1 to {largest:,} is possible")
     if problems:
         return problems
     heads = config.get("num_attention_heads", config.get("n_head"))
@@ -157,14 +152,6 @@ def _refuse_quantised(config: Mapping[str, Any], path: Path) -> None:
         "GPTQ, AWQ, FP8, MXFP4 and bitsandbytes folders are not loaded",
         fix="give the original model and add: --load_in_4bit true",
     )
-
-
-class _NotANumberError(ValueError):
-    """JSON with NaN or Infinity in it."""
-
-
-def _no_constant(word: str) -> float:
-    raise _NotANumberError(f"{word} is not a number of JSON")
 
 
 def _config_error(path: Path, why: str) -> ModelError:

@@ -6,7 +6,6 @@ stores where the bytes are.
 
 import contextlib
 import http.client
-import json
 import os
 import urllib.error
 import urllib.parse
@@ -14,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.errors import HubError
 
 MAX_ANSWER_BYTES = 64 * 2**20
@@ -111,8 +111,8 @@ class Client:
         try:
             if len(raw) > MAX_ANSWER_BYTES:
                 raise ValueError(f"it is larger than {MAX_ANSWER_BYTES:,} bytes")
-            return json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            return decode(raw)
+        except ValueError as error:
             raise HubError(
                 f"{self.host} answers with something that is not JSON",
                 why=f"{self.endpoint}{path}: {str(error)[:120]}",

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from luthier.bounded import decode
 from luthier.errors import HubError, ModelError, ModelNotFoundError, UnsafeWeightsError
 from luthier.gallery.catalogue import find_model, nearest_names
 from luthier.sources.http import Client, StatusError
@@ -165,8 +166,8 @@ def weight_files(model: RemoteModel, index: bytes | None) -> list[RemoteFile]:
             return [by_name[SINGLE]]
         raise _no_weights(model)
     try:
-        shards = sorted(set(json.loads(index)["weight_map"].values()))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        shards = sorted(set(decode(index)["weight_map"].values()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise HubError(
             f"{INDEX} of {model.hub} names no files",
             why=f"it is no JSON with a weight_map: {str(error)[:100]}",

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from luthier.bounded import decode
 from luthier.durable import make_folders, write_atomic
 from luthier.errors import ModelError, ModelNotFoundError, RunExistsError
 from luthier.gallery.catalogue import find_model
@@ -145,7 +146,7 @@ def _slug(name: str) -> str:
 
 def _read(path: Path) -> LocalModel:
     try:
-        body = json.loads(path.read_text("utf-8"))
+        body = decode(path.read_text("utf-8"))
         return LocalModel(**{**body, "path": Path(body["path"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(

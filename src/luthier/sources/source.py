@@ -6,13 +6,13 @@ brings its base with it; a base is never fetched because an adapter names it.
 """
 
 import difflib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.errors import (
     AdapterError,
     ModelError,
@@ -254,7 +254,7 @@ def _run(text: str, run: RunDirectory, *, hops: int, fetch: Fetch) -> ModelSourc
 
 def _model_of(run: RunDirectory) -> str:
     try:
-        fields = json.loads(run.settings_file.read_bytes())
+        fields = decode(run.settings_file.read_bytes())
         model = fields.get("settings", fields)["model"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(

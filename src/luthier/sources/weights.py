@@ -6,13 +6,14 @@ file must end in a sentence, with bounded memory, whatever version of the librar
 Source: https://github.com/huggingface/safetensors, section Format.
 """
 
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode, read_bytes, read_object, shown, why_not
 from luthier.durable import MANIFEST, hash_file, read_manifest
 from luthier.errors import (
     AdapterError,
@@ -21,10 +22,15 @@ from luthier.errors import (
     ModelError,
     UnsafeWeightsError,
 )
+from luthier.limits import (
+    HEADER_BYTES,
+    INDEX_BYTES,
+    SHARD_NAME_CHARS,
+    TENSOR_DIMS,
+    TENSOR_NUMBER,
+)
 from luthier.units import format_bytes
 
-MAX_HEADER_BYTES = 100 * 2**20
-MAX_INDEX_BYTES = 100 * 2**20
 _ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
     "U64": 8, "U32": 4, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -51,13 +57,13 @@ def read_header(path: Path) -> dict[str, TensorSpec]:
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+        if len(start) < 8 or length > min(HEADER_BYTES, size - 8):
             raise _damaged(
                 path,
-                f"its header claims {length:,} bytes, the file has {size:,}; at most {format_bytes(MAX_HEADER_BYTES)} are read",
+                f"its header claims {length:,} bytes, the file has {size:,}; at most {format_bytes(HEADER_BYTES)} are read",
             )
         raw = file.read(length)
-    entries = _parse_json(raw, path)
+    entries = _parse_header(raw, path)
     entries.pop("__metadata__", None)
     specs = {name: _spec(name, entry, path) for name, entry in entries.items()}
     order = sorted(specs, key=lambda name: specs[name][1])
@@ -121,11 +127,11 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
         DamagedWeightsError: It is ours, and damaged, edited, or of a newer luthier.
     """
     path = folder / MANIFEST
-    if not path.is_file() or path.stat().st_size > MAX_INDEX_BYTES:
+    if not path.is_file():
         return None
     try:
-        body = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        body = decode(read_bytes(path, INDEX_BYTES))
+    except ValueError:
         body = None  # half of ours, or a file of that name by another tool
     if not isinstance(body, dict) or not {"format", "kind", "files", "sha256"} <= body.keys():
         return None
@@ -172,18 +178,21 @@ def _changed(path: Path, why: str) -> DamagedWeightsError:
 
 
 def _indexed(folder: Path, index: Path) -> dict[Path, dict[str, TensorSpec]]:
-    if index.stat().st_size > MAX_INDEX_BYTES:
-        raise _damaged(index, f"it is larger than {format_bytes(MAX_INDEX_BYTES)}")
-    weight_map = _parse_json(index.read_bytes(), index).get("weight_map")
+    body = read_object(index, partial(_damaged, index), max_bytes=INDEX_BYTES)
+    weight_map = body.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise _damaged(index, "it has no weight_map from tensor names to files")
     for name, shard in weight_map.items():
         plain = (
-            isinstance(shard, str) and Path(shard).name == shard and shard.endswith(".safetensors")
+            isinstance(shard, str)
+            and len(shard) <= SHARD_NAME_CHARS
+            and Path(shard).name == shard
+            and shard.endswith(".safetensors")
+            and shard.isprintable()
         )
         if not plain:
             raise DamagedWeightsError(
-                f"{index} places tensor {name} in {shard!r}",
+                f"{index} places tensor {shown(name)} in {shown(shard)}",
                 why="a shard is a plain .safetensors file name in the same folder, never a path",
                 fix=_FETCH_AGAIN,
             )
@@ -252,10 +261,15 @@ def _spec(name: str, entry: Any, path: Path) -> tuple[TensorSpec, int]:
     except (TypeError, KeyError, ValueError):
         raise _damaged(path, f"tensor {name} lacks dtype, shape or data_offsets") from None
     numbers = [*shape, begin, end] if isinstance(shape, list) else [None]
-    if any(type(number) is not int or number < 0 for number in numbers):
-        raise _damaged(path, f"tensor {name} has a shape or an offset that is not a count")
-    if dtype not in _ITEM_BYTES:
-        raise _damaged(path, f"tensor {name} has the unknown dtype {dtype!r}")
+    if any(type(n) is not int or not 0 <= n <= TENSOR_NUMBER for n in numbers):
+        raise _damaged(path, f"tensor {shown(name)} has a shape or an offset that is not a count")
+    if len(shape) > TENSOR_DIMS:
+        raise _damaged(
+            path,
+            f"tensor {shown(name)} has {len(shape):,} dimensions; at most {TENSOR_DIMS} are read",
+        )
+    if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
+        raise _damaged(path, f"tensor {shown(name)} has the unknown dtype {shown(dtype)}")
     size = math.prod(shape) * _ITEM_BYTES[dtype]
     if size != end - begin:
         raise _damaged(
@@ -266,20 +280,16 @@ def _spec(name: str, entry: Any, path: Path) -> tuple[TensorSpec, int]:
     return TensorSpec(dtype, tuple(shape), size), begin
 
 
-def _parse_json(raw: bytes, path: Path) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        fields = dict(pairs)
-        if len(fields) != len(pairs):
-            raise _damaged(path, "a name is given twice")
-        return fields
-
+def _parse_header(raw: bytes, path: Path) -> dict[str, Any]:
     try:
-        fields = json.loads(raw, object_pairs_hook=unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise _damaged(path, f"it is not JSON: {error}") from None
-    if not isinstance(fields, Mapping):
-        raise _damaged(path, "it is not a JSON object")
-    return dict(fields)
+        fields = decode(raw)
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"its header is not UTF-8 at byte {error.start:,}") from None
+    except ValueError as error:
+        raise _damaged(path, f"its header: {why_not(error)}") from None
+    if not isinstance(fields, dict):
+        raise _damaged(path, "its header is not a JSON object")
+    return fields
 
 
 def _damaged(path: Path, why: str) -> DamagedWeightsError:

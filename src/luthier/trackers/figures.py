@@ -1,10 +1,10 @@
 """The numbers of an event, under the names that they have in every tracker."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from luthier.bounded import decode_ours
 from luthier.events import CheckpointSaved, Evaluated, Event, Step
 
 _OF_STEP = ("loss", "grad_norm", "learning_rate", "tokens", "tokens_per_s", "seconds")
@@ -33,7 +33,7 @@ def latest_sample(path: Path) -> dict[str, float]:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             lines = file.read().split(b"\n")[:-1]
-        sample = json.loads(lines[-1])
+        sample = decode_ours(lines[-1])
     except (OSError, IndexError, ValueError):
         return {}  # not begun, or torn: there is another one in two seconds
     named = {name: value for name, value in sample.items() if name not in ("time", "elapsed_s")}

@@ -1,7 +1,6 @@
 """A listener on the events of a run that hands their figures to a tracker."""
 
 import contextlib
-import json
 import os
 import queue
 import re
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from luthier.bounded import decode
 from luthier.events import (
     CheckpointSaved,
     Evaluated,
@@ -135,7 +135,7 @@ class Reporter:
 
     def _tell(self, tracker: Tracker, event: Event) -> None:
         if isinstance(event, Planned):
-            tracker.settings(json.loads(self._directory.settings_file.read_bytes())["settings"])
+            tracker.settings(decode(self._directory.settings_file.read_bytes())["settings"])
         elif isinstance(event, Resumed):
             tracker.rewind(event.from_step)
         elif isinstance(event, _WITH_FIGURES) and event.step > tracker.has:

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
+from luthier.bounded import decode_ours
+
 
 class Lines:
     """Both directions; writing is safe from several threads."""
@@ -29,5 +31,5 @@ class Lines:
     def read(self) -> Iterator[dict[str, Any]]:
         """Objects until the other side closes."""
         for line in sys.stdin:
-            body: dict[str, Any] = json.loads(line)
+            body: dict[str, Any] = decode_ours(line)
             yield body

@@ -20,6 +20,7 @@ from typing import Any
 
 import luthier.recipes.run.job
 from luthier import events
+from luthier.bounded import decode_ours
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """Of the models most used, so that a child does not have to import them."""
@@ -54,7 +55,7 @@ def serve() -> None:
             for line in lines:
                 if os.getppid() != parent:  # nobody is left who would know of the child
                     return
-                _fork(json.loads(line))
+                _fork(decode_ours(line))
 
 
 def _fork(request: dict[str, Any]) -> None:

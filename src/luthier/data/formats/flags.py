@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from luthier.bounded import kind_of
 from luthier.data.formats.tools import UnusableRowError, list_of, parse_json
-from luthier.data.reading.strict_json import kind_of
 from luthier.data.types import Message
 
 WEIGHTS = ("weight", "loss_weight")

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from luthier.bounded import kind_of
 from luthier.data.formats.chat import conversation
 from luthier.data.formats.format import Context, Format, fields
 from luthier.data.formats.messages import read_messages, text_of
 from luthier.data.formats.tools import UnusableRowError, list_of
-from luthier.data.reading.strict_json import kind_of
 from luthier.data.types import Conversation, Message
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from luthier.bounded import kind_of
 from luthier.data.formats.flags import weight_of
 from luthier.data.formats.tools import UnusableRowError, dump, list_of, read_calls
-from luthier.data.reading.strict_json import kind_of
 from luthier.data.types import Message, Role, ToolCall
 
 Speaker = Literal["system", "user", "assistant", "tool", "call"]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luthier.bounded import kind_of
 from luthier.data.formats.chat import TEMPLATE_KWARGS, conversation, tools_of, turns_of
 from luthier.data.formats.flags import template_kwargs
 from luthier.data.formats.format import Context, Format, fields
@@ -15,7 +16,6 @@ from luthier.data.formats.messages import (
     with_system,
 )
 from luthier.data.formats.tools import UnusableRowError, check_calls
-from luthier.data.reading.strict_json import kind_of
 from luthier.data.types import Feedback, Message, Preference
 
 Turns = Sequence[Message]

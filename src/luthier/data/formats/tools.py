@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.data.reading.strict_json import decode, kind_of
+from luthier.bounded import kind_of
+from luthier.data.reading.strict_json import decode
 from luthier.data.types import Message, ToolCall
 from luthier.errors import LimitError
 

@@ -20,9 +20,10 @@ from luthier.errors import (
     LuthierError,
     MalformedFileError,
 )
+from luthier.limits import ROW_CHARS
 from luthier.units import GIB, MIB, format_bytes
 
-MAX_LINE_CHARS = 32 * MIB
+MAX_LINE_CHARS = ROW_CHARS
 """The longest line, record or array element read; a row of training data is far below it."""
 
 MAX_GZIP_RATIO = 250

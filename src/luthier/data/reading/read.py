@@ -10,8 +10,9 @@ from pathlib import Path
 
 from luthier.data.reading import hub
 from luthier.data.reading.files import check_file, encoding_error, open_text
+from luthier.data.reading.parquet import parquet_rows
 from luthier.data.reading.strict_json import json_rows
-from luthier.data.reading.tables import csv_rows, parquet_rows, text_rows
+from luthier.data.reading.tables import csv_rows, text_rows
 from luthier.data.types import BadRow, Row
 from luthier.errors import FileAccessError
 from luthier.reach import check_reach

@@ -5,52 +5,23 @@ float, a key given twice, half a surrogate pair, and nesting that would exhaust 
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
+from luthier.bounded import Decoder, RefusedJsonError, TooMuchJsonError, check, kind_of
 from luthier.data.reading.files import MAX_LINE_CHARS
 from luthier.data.types import BadRow, Origin, Row
 from luthier.errors import LimitError, MalformedFileError
+from luthier.limits import JSON_DEPTH, ROW_FIELDS
 from luthier.units import MIB
-
-MAX_DEPTH = 200
-"""Objects and lists within each other; a deep tool schema has about 12."""
 
 MAX_REPORTED = 20
 _CHUNK_CHARS = MIB
 _SPACE = re.compile(r"[ \t\n\r]*")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
-class RefusedJsonError(ValueError):
-    """Well-formed by the grammar of the standard parser, and refused all the same."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        raise RefusedJsonError(
-            f"the key {', '.join(map(repr, twice[:5]))} is given twice in one object"
-        )
-    return fields
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise RefusedJsonError(f"the number {text[:40]} is beyond what a float holds")
-    return number
-
-
-def _constant(text: str) -> NoReturn:
-    raise RefusedJsonError(f"{text} is not JSON: only finite numbers are")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+_DECODER = Decoder(max_keys=ROW_FIELDS)
 
 
 def decode(text: str) -> Any:
@@ -58,42 +29,18 @@ def decode(text: str) -> Any:
 
     Raises:
         ValueError: Not JSON; `json.JSONDecodeError` with its position, or `RefusedJsonError`.
-        LimitError: Nested deeper than `MAX_DEPTH`.
+        LimitError: Nested deeper, or of more keys, than the limit.
     """
     try:
-        value = _DECODER.decode(text)
-    except RecursionError as error:
-        raise _too_deep() from error
-    _check(text, value)
-    return value
+        return _DECODER.decode(text)
+    except TooMuchJsonError as error:
+        raise _too_much(error) from error
 
 
-def _check(text: str, value: Any) -> None:
-    """What the parser cannot be told to refuse; both tests are cheap for ordinary text."""
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise _too_deep()
-    if "\\u" in text and "\\ud" in text.lower():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):04x}"
-            raise RefusedJsonError(
-                f"{half} is half of a surrogate pair, not a character"
-            ) from error
-
-
-def _depth(text: str) -> int:
-    deepest = depth = 0
-    for character in re.findall(r"[\[\]{}]", _QUOTED.sub("", text)):
-        depth += 1 if character in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _too_deep() -> LimitError:
+def _too_much(error: TooMuchJsonError) -> LimitError:
     return LimitError(
-        f"JSON nested more than {MAX_DEPTH} deep",
-        why=f"at most {MAX_DEPTH} objects and lists may stand within each other",
+        str(error),
+        why=f"a row has at most {ROW_FIELDS:,} keys in one object and {JSON_DEPTH} levels",
         fix="flatten the row",
     )
 
@@ -113,13 +60,6 @@ def _row(value: Any, origin: Origin) -> Row | BadRow:
     shown = json.dumps(value, ensure_ascii=False)
     shown = shown if len(shown) <= 40 else shown[:37] + "..."
     return BadRow(origin, f"the row is {kind_of(value)}, not an object: {shown}")
-
-
-def kind_of(value: Any) -> str:
-    """The JSON kind of a value, with its article, as errors name it."""
-    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    kinds |= {int: "a number", float: "a number", type(None): "null"}
-    return kinds.get(type(value), f"a {type(value).__name__}")
 
 
 def json_rows(stream: TextIO, name: str) -> Iterator[Row | BadRow]:
@@ -262,11 +202,9 @@ class _Array:
                 if end == len(self.text) and not self.ended:
                     self.grow()
                     continue  # a number may go on in the next chunk
-                _check(self.text[self.at : end], value)
-            except RecursionError as error:
-                raise self._deep() from error
-            except LimitError as error:
-                raise self._deep() from error
+                check(self.text[self.at : end], value)
+            except TooMuchJsonError as error:
+                raise self._too_much(error) from error
             except json.JSONDecodeError as error:
                 if not self.ended and self._may_go_on(error):
                     self.grow()
@@ -285,9 +223,9 @@ class _Array:
         hint = "the file ends inside the array, it looks truncated" if cut else error.msg
         return f"{self.where(error.pos)}: {hint}"
 
-    def _deep(self) -> LimitError:
-        deep = _too_deep()
-        return LimitError(f"{self.where(self.at)}: {deep.what}", why=deep.why, fix=deep.fix)
+    def _too_much(self, error: TooMuchJsonError) -> LimitError:
+        much = _too_much(error)
+        return LimitError(f"{self.where(self.at)}: {much.what}", why=much.why, fix=much.fix)
 
 
 def _array(stream: TextIO, head: str, number: int, name: str) -> Iterator[Row | BadRow]:

@@ -1,18 +1,18 @@
-"""Rows of CSV, of plain text, and of Parquet."""
+"""Rows of CSV and of plain text."""
 
 import csv
-import importlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from luthier.data.reading.files import MAX_LINE_CHARS, check_file, open_text
+from luthier.bounded import shown
+from luthier.data.reading.files import MAX_LINE_CHARS, open_text
 from luthier.data.reading.strict_json import MAX_REPORTED, line_too_long
 from luthier.data.text_forms import form_of
 from luthier.data.types import Origin, Row
-from luthier.errors import LimitError, MalformedFileError, MissingExtraError, NoRowsError
-
-_PARQUET_BATCH_ROWS = 256
+from luthier.errors import LimitError, MalformedFileError, NoRowsError
+from luthier.limits import ROW_FIELDS
 
 
 class _LimitedLines:
@@ -87,10 +87,16 @@ def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
 
 
 def _check_header(header: list[str], name: str, line: int) -> None:
-    twice = [column for column in dict.fromkeys(header) if header.count(column) > 1]
+    if len(header) > ROW_FIELDS:
+        raise LimitError(
+            f"{name} line {line} names {len(header):,} columns",
+            why=f"a table has at most {ROW_FIELDS:,}",
+            fix="leave out the columns that are not trained on; luthier data formats lists those read",
+        )
+    twice = [column for column, count in Counter(header).items() if count > 1]
     if twice:
         raise MalformedFileError(
-            f"{name} line {line}: the column {', '.join(map(repr, twice[:5]))} is there twice",
+            f"{name} line {line}: the column {', '.join(map(shown, twice[:5]))} is there twice",
             why="a row is read by the names in the first line",
             fix="give every column a name of its own",
         )
@@ -160,53 +166,6 @@ def _has_paragraphs(lines: _LimitedLines) -> bool:
         if parts > 1 and longest > 1:
             return True
     return False
-
-
-def parquet_rows(path: Path, name: str) -> Iterator[Row]:
-    """Records of a Parquet file.
-
-    A nested field that is null counts as absent: Parquet gives every object of a column the same
-    fields, and fills those a row did not have with null.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-        MalformedFileError: The file is damaged or uses a codec that pyarrow does not know.
-    """
-    check_file(path)
-    try:
-        arrow = importlib.import_module("pyarrow")
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path} is Parquet, and pyarrow is not installed",
-            why="Parquet is read by an optional package",
-            fix="pip install 'luthier[parquet]'",
-        ) from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            line = 0
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                for record in batch.to_pylist():
-                    line += 1
-                    fields = {key: _without_nulls(value) for key, value in record.items()}
-                    yield Row(fields, Origin(name, line))
-    except (MemoryError, arrow.lib.ArrowMemoryError) as error:
-        raise LimitError(f"{path} asks for more memory than there is", why=str(error)) from error
-    except (arrow.lib.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MalformedFileError(
-            f"{path} cannot be read as Parquet: {reason}",
-            why="the file is damaged, cut off, or not Parquet",
-            fix="copy or download it again",
-        ) from error
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(v) for key, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_nulls(v) for v in value]
-    return value
 
 
 def no_rows(name: str) -> NoRowsError:

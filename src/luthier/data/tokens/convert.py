@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from luthier.bounded import decode
 from luthier.durable import write_atomic
 from luthier.errors import LuthierError, TokenizerError
 
@@ -138,7 +139,7 @@ def _from_vocabulary(source: Path) -> dict[str, Any]:
             why="a byte-pair vocabulary is of no use without its merges",
             fix=f"copy merges.txt to {merges_file}",
         )
-    vocabulary = json.loads(source.read_text(encoding="utf-8"))
+    vocabulary = decode(source.read_text(encoding="utf-8"))
     lines = merges_file.read_text(encoding="utf-8").split("\n")
     merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
     special = [text for text in ("<|endoftext|>", *_QWEN_SPECIAL[1:]) if text in vocabulary]

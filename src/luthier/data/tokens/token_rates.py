@@ -5,7 +5,6 @@ A tokenizer's count is nearly linear in how many characters of each kind a text 
 files that were left out of the fit.
 """
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from luthier.bounded import decode
 
 _WORD = re.compile(r"[A-Za-z]+")
 _ENGLISH = """the of and to in is that for it as was with be by on not he his but at are this have from or an
@@ -96,4 +97,4 @@ def rates_for(vocab_size: int) -> Rates:
 @cache
 def _known() -> dict[str, dict[str, Any]]:
     text = (files("luthier.data.tokens") / "token_rates.json").read_text("utf-8")
-    return {name: dict(entry) for name, entry in json.loads(text).items()}
+    return {name: dict(entry) for name, entry in decode(text).items()}

@@ -54,7 +54,9 @@ class Tokenizer:
         named = {*files.roles.values(), *_additional(files.config)}
         added: list[dict[str, Any]] = files.definition["added_tokens"]
         control = [token for token in added if _is_control(token, named)]
-        marked = [{**token, "special": token["special"] or token in control} for token in added]
+        marked = [
+            {**token, "special": token["special"] or _is_control(token, named)} for token in added
+        ]
         self._plain = self._load({**files.definition, "added_tokens": marked})
         self._plain.encode_special_tokens = True
         self.special_tokens = {

@@ -7,16 +7,25 @@ place that knows which of them wins.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from luthier import children
+from luthier.bounded import decode, kind_of, read_bytes, read_object, shown, why_not
 from luthier.children import Bounds
 from luthier.data.tokens.shapes import problem_of
 from luthier.durable import make_folders
 from luthier.errors import TemplateError, TokenizerError
+from luthier.limits import (
+    ADDED_CHARS,
+    ADDED_CHARS_TOGETHER,
+    ADDED_TOKENS,
+    TEMPLATE_BYTES,
+    TOKEN_ID,
+    TOKENIZER_BYTES,
+)
 from luthier.reach import check_model_folder
 from luthier.runs import home
 from luthier.units import GIB
@@ -74,18 +83,12 @@ def read_files(folder: Path) -> TokenizerFiles:
         check_model_folder(folder)
     config = _read_json(folder / "tokenizer_config.json")
     raw = _definition_bytes(folder)
-    added = _read_json(folder / "added_tokens.json")
-    try:
-        definition = json.loads(raw)
-        if problem := problem_of(definition, config, added):
-            raise ValueError(problem)
-    except (ValueError, RecursionError) as error:
-        raise TokenizerError(
-            f"{folder / 'tokenizer.json'} is not a tokenizer: {error}",
-            why="it must be JSON with `model` and `added_tokens`, and the files beside it of their format",
-            fix="fetch the files again; their sizes should match the published ones",
-        ) from error
+    definition = _definition(raw, folder)
+    if problem := problem_of(definition, config, _read_json(folder / "added_tokens.json")):
+        raise _no_tokenizer(folder, problem)
     _add_missing(definition, config, folder)
+    if problem := too_much(token["content"] for token in definition["added_tokens"]):
+        raise _no_tokenizer(folder, problem)
     _place_ids(definition)
     roles = _roles(config, _read_json(folder / "special_tokens_map.json"), definition)
     templates = _chat_templates(folder, config)
@@ -100,18 +103,84 @@ def read_files(folder: Path) -> TokenizerFiles:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
+def _definition(raw: bytes, folder: Path) -> dict[str, Any]:
+    """tokenizer.json as an object, its added tokens within limits."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TokenizerError(
-            f"{path} cannot be read: {error}",
+        definition = decode(raw, same_twice=True)
+        problem = _problem(definition)
+    except ValueError as error:
+        problem = why_not(error)
+    if problem:
+        raise _no_tokenizer(folder, problem)
+    return dict(definition)
+
+
+def _no_tokenizer(folder: Path, problem: str) -> TokenizerError:
+    return TokenizerError(
+        f"{folder / 'tokenizer.json'} is not a tokenizer: {problem}",
+        why="it must be JSON with `model` and `added_tokens`",
+        fix="fetch the file again; its size should match the published one",
+    )
+
+
+def _problem(definition: Any) -> str:
+    """What is wrong with the kinds of a tokenizer's parts; empty if nothing is."""
+    if not isinstance(definition, dict):
+        return f"it is {kind_of(definition)}"
+    if missing := {"model", "added_tokens"} - definition.keys():
+        return f"it has no {min(missing)}"
+    if not isinstance(definition["model"], dict):
+        return f"model is {kind_of(definition['model'])}, an object is needed"
+    added = definition["added_tokens"]
+    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
+        return f"added_tokens is {shown(added)}, a list of objects is needed"
+    for token in added:
+        token.setdefault("special", False)
+        if not (isinstance(token.get("content"), str) and token["content"]):
+            return f"the added token {shown(token)} has no content"
+        if not (_is_id(token.get("id")) and isinstance(token["special"], bool)):
+            return f"the added token {shown(token)} has no id, or special is neither true nor false"
+    if problem := too_much(token["content"] for token in added):
+        return problem
+    vocabulary = definition["model"].get("vocab")
+    if isinstance(vocabulary, dict):
+        wrong = next((text for text, number in vocabulary.items() if not _is_id(number)), None)
+        if wrong is not None:
+            return f"the vocabulary gives {shown(wrong)} the id {shown(vocabulary[wrong])}"
+    return ""
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= TOKEN_ID
+
+
+def too_much(texts: Iterable[str]) -> str:
+    """What is wrong with the number or the length of added tokens; empty if nothing is."""
+    count = together = 0
+    for text in texts:
+        count, together = count + 1, together + len(text)
+        if len(text) > ADDED_CHARS:
+            return f"an added token has {len(text):,} characters; at most {ADDED_CHARS} are read"
+        if count > ADDED_TOKENS or together > ADDED_CHARS_TOGETHER:
+            return (
+                f"there are more than {ADDED_TOKENS:,} added tokens, "
+                f"or {ADDED_CHARS_TOGETHER:,} characters in them"
+            )
+    return ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    def refuse(why: str) -> TokenizerError:
+        return TokenizerError(
+            f"{path} cannot be read: {why}",
             why="it must be a JSON object in UTF-8",
             fix="fetch the file again, or remove it if the model does without",
-        ) from error
-    return value if isinstance(value, dict) else {}
+        )
+
+    try:
+        return read_object(path, refuse, same_twice=True)
+    except FileNotFoundError:
+        return {}
 
 
 def _definition_bytes(folder: Path) -> bytes:
@@ -119,9 +188,11 @@ def _definition_bytes(folder: Path) -> bytes:
     if not path.is_file():
         path = _converted(folder)
     try:
-        return path.read_bytes()
+        return read_bytes(path, TOKENIZER_BYTES)
     except OSError as error:
         raise TokenizerError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TokenizerError(f"{path} cannot be read: {error}") from error
 
 
 def _converted(folder: Path) -> Path:
@@ -198,12 +269,19 @@ def _roles(
 def _add_missing(definition: dict[str, Any], config: Mapping[str, Any], folder: Path) -> None:
     """Added tokens that only tokenizer_config.json or added_tokens.json name."""
     have = {token["content"] for token in definition["added_tokens"]}
-    named = dict(config.get("added_tokens_decoder") or {})
+    place = folder / "tokenizer_config.json"
+    decoder = config.get("added_tokens_decoder") or {}
+    if not isinstance(decoder, dict):
+        raise _bad_added(place, f"added_tokens_decoder is {kind_of(decoder)}")
+    named = dict(decoder)
     for text, number in _read_json(folder / "added_tokens.json").items():
         named.setdefault(
             str(number), {"content": text, "special": bool(re.match(r"^<\|.*\|>$", text))}
         )
+    if wrong := [key for key in named if not (key.isdecimal() and _is_id(int(key[:20])))]:
+        raise _bad_added(place, f"an added token has the id {shown(wrong[0])}")
     for number, token in sorted(named.items(), key=lambda pair: int(pair[0])):
+        token = token if isinstance(token, dict) else {"content": token}
         text = token_text(token) or ""
         if not text or text in have:
             continue
@@ -219,6 +297,14 @@ def _add_missing(definition: dict[str, Any], config: Mapping[str, Any], folder: 
                 **flags,
             }
         )
+
+
+def _bad_added(place: Path, problem: str) -> TokenizerError:
+    return TokenizerError(
+        f"{place} cannot be used: {problem}",
+        why=f"added_tokens_decoder maps ids, 0 to {TOKEN_ID:,}, to objects with a content",
+        fix="fetch the file again",
+    )
 
 
 def _place_ids(definition: dict[str, Any]) -> None:
@@ -244,12 +330,12 @@ def _stops(generation: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _template_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bytes(path, TEMPLATE_BYTES).decode()
+    except (OSError, ValueError) as error:
         raise TemplateError(
             f"{path} cannot be read: {error}",
-            why="a chat template is Jinja text in UTF-8",
-            fix="fetch the file again, or give another: chat_template: FILE.jinja",
+            why=f"a chat template is UTF-8, at most {TEMPLATE_BYTES:,} bytes",
+            fix="fetch the file again, or: chat_template: FILE.jinja",
         ) from error
 
 

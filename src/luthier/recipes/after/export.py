@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from luthier.bounded import decode
 from luthier.config.read import load_saved
 from luthier.durable import DurableFolder, hash_file
 from luthier.errors import AdapterError, NonFiniteError
@@ -221,7 +222,7 @@ def _write_beside(
     if source.run is not None:
         run = RunDirectory.open(source.run)
         settings = load_saved(run.settings_file).settings
-        data = json.loads(run.data_file.read_text("utf-8")) if run.data_file.is_file() else None
+        data = decode(run.data_file.read_text("utf-8")) if run.data_file.is_file() else None
         ended = [one for one in read_events(run.events_file) if isinstance(one, Finished)]
         summary = (ended[-1].summary if ended else None) or {}
         history = {key: summary[key] for key in ("before", "best", "last") if summary.get(key)}

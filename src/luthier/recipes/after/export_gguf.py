@@ -4,11 +4,11 @@ The merged model is written beside the goal first, then converted tensor by tens
 file is read back and compared with it before it is published.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import cast
 
+from luthier.bounded import decode
 from luthier.durable import DurableFolder
 from luthier.exchange.gguf_file import Quant, check_gguf, write_gguf
 from luthier.exchange.gguf_shapes import architecture_of, context_of, numbers_of
@@ -51,7 +51,7 @@ def export_gguf(name: str, output: Path, *, quant: str = "auto") -> Exported:
 
 
 def _convert(made: Exported, source: ModelSource, output: Path, asked: str) -> Exported:
-    config = json.loads((made.path / "config.json").read_text("utf-8"))
+    config = decode((made.path / "config.json").read_text("utf-8"))
     dtype = made.torch_dtype or str(config.get("dtype") or config.get("torch_dtype"))
     quant = _FROM_DTYPE.get(dtype, "f16") if asked == "auto" else cast(Quant, asked)
     weights = sum(path.stat().st_size for path in made.path.glob("*.safetensors"))

@@ -1,11 +1,11 @@
 """Rows to measure an export by: of the training where its files are still there, built-in texts otherwise."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.config.read import load_saved
 from luthier.config.settings import Settings
 from luthier.data.types import Example
@@ -50,7 +50,7 @@ def known_rows(source: ModelSource) -> KnownRows:
             ids = [example.sequences[0].ids[:TOKENS] for example in examples[:ROWS]]
             return KnownRows(ids, f"{len(ids)} training rows", examples[:ROWS], checked)
     text = (files("luthier") / "starter" / "data" / "sft_eval.jsonl").read_text("utf-8")
-    lines = [json.loads(line)["messages"] for line in text.splitlines()[:ROWS]]
+    lines = [decode(line)["messages"] for line in text.splitlines()[:ROWS]]
     tokenizer = open_tokenizer(source)
     ids = [tokenizer.encode("\n".join(m["content"] for m in line))[:TOKENS] for line in lines]
     return KnownRows(ids, f"{len(ids)} built-in texts")

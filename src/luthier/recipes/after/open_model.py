@@ -1,9 +1,9 @@
 """A model ready to answer or to be measured: a run's result, a folder, a gallery name."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.data.rendering.render import Renderer
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.inference.dialogue import ChatSession, Sampling
@@ -93,7 +93,7 @@ def training_of(source: ModelSource) -> dict[str, Any]:
     if source.run is None:
         return {}
     path = source.run / "settings.json"
-    values: dict[str, Any] = json.loads(path.read_text("utf-8"))["settings"]
+    values: dict[str, Any] = decode(path.read_text("utf-8"))["settings"]
     return values
 
 

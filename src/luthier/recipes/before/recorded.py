@@ -1,10 +1,10 @@
 """How the rows of a training became text, kept beside its result: written once, read by all."""
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.config.settings import Settings
 from luthier.data.rendering.template import ChatTemplate
 from luthier.errors import TemplateError
@@ -40,7 +40,7 @@ _FIELDS = {
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        body = json.loads(path.read_text("utf-8"))
+        body = decode(path.read_text("utf-8"))
         if not isinstance(body, dict):
             raise ValueError("it is no JSON object")
         for name, kind in _FIELDS.items():

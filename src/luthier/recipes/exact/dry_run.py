@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 import luthier.errors
 from luthier import children
+from luthier.bounded import decode_ours
 from luthier.config.settings import Settings
 from luthier.data.packing.pack import PackedBatch, Span
 from luthier.errors import CapacityError, LuthierError
@@ -216,7 +217,7 @@ def _ask(request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
             why="its process failed; the model itself may still train",
             fix="leave --exact out: the closed form answers at once",
         )
-    answer: dict[str, Any] = json.loads(done.out.splitlines()[-1])
+    answer: dict[str, Any] = decode_ours(done.out.splitlines()[-1])
     if "error" in answer:
         raise _raised(answer["error"])
     return answer

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from luthier.bounded import decode_ours
 from luthier.config.settings import Settings
 from luthier.data.packing.pack import Node, PackedBatch
 from luthier.engine.distribution import Ranks
@@ -45,7 +46,7 @@ from luthier.sources.source import ModelSource
 
 def main() -> int:
     """Read a request, write the answer; returns the exit status."""
-    request = json.loads(sys.stdin.read())
+    request = decode_ours(sys.stdin.read())
     try:
         answer = dry_run(request)
     except LuthierError as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from luthier.errors import LuthierError, RunBusyError
 from luthier.recipes.run.choices import check_devices, free_devices, lease_names
-from luthier.recipes.run.train import read_launch, run_leased
+from luthier.recipes.run.launch import read_launch
+from luthier.recipes.run.train import run_leased
 from luthier.runs import RunDirectory, device_lease
 from luthier.runs.exit_status import BUSY, FAILED, FENCED
 from luthier.runs.place import locked

@@ -33,7 +33,7 @@ from luthier.recipes.run.choices import (
 )
 from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.determinism import deterministic
-from luthier.recipes.run.launch import launch
+from luthier.recipes.run.launch import launch, read_launch
 from luthier.recipes.run.objective import Objective, PairObjective, TokenObjective
 from luthier.recipes.run.plan_check import PlanCheck
 from luthier.recipes.run.reference import reference_values
@@ -112,9 +112,9 @@ def run(resolved: Resolved, *, on_event: Listener | None = None) -> RunResult:
             datasets=[Path(name) for name in settings.dataset],
         )
         if settings.devices > 1:
-            body = {**resolved.as_dict(), "config": resolved.config_text}
+            body = json.dumps({**resolved.as_dict(), "config": resolved.config_text})
             with directory.lock():  # refused while another process works here
-                write_atomic(directory.path / "launch.json", json.dumps(body))
+                write_atomic(directory.path / "launch.json", body)
         return run_leased(resolved, directory, on_event, devices)
 
 
@@ -137,13 +137,6 @@ def run_leased(
             fix=last.fix if known else said,
         )
     return RunResult.from_dict(dict(last.summary or {}))
-
-
-def read_launch(path: Path) -> tuple[Resolved, int]:
-    """What `launch.json` of a run says: settings, and the number of the attempt (0 without jobs)."""
-    saved = json.loads((path / "launch.json").read_text("utf-8"))
-    resolved = dataclasses.replace(Resolved.from_dict(saved), config_text=saved["config"])
-    return resolved, saved.get("attempt", 0)
 
 
 def run_launched(path: Path) -> int:

@@ -9,15 +9,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from luthier.bounded import read_object
 from luthier.data.rendering.probe import probe
 from luthier.data.rendering.template import ChatTemplate
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example
+from luthier.errors import ModelError
 
 GENERATION = "generation_config.json"
 
@@ -71,12 +74,16 @@ def terminator(tokenizer: Tokenizer, template: ChatTemplate) -> list[int]:
     return [] if text is None else [tokenizer.special_tokens[text]]
 
 
+def _bad_generation(path: Path, why: str) -> ModelError:
+    return ModelError(f"{path} cannot be read", why=why, fix="fetch the model again")
+
+
 def base_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """`generation_config.json` of a base, or what stands in its place in the config."""
     path = folder / GENERATION
     if path.is_file():
-        fields = json.loads(path.read_text("utf-8"))
-        return fields if isinstance(fields, dict) else {}
+        fields = read_object(path, partial(_bad_generation, path), same_twice=True)
+        return fields
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {name: config[name] for name in names if config.get(name) is not None}
 
@@ -111,7 +118,7 @@ def write_ends(
     path = folder / GENERATION
     fields = dict(generation)
     if path.is_file():
-        fields = json.loads(path.read_text("utf-8"))
+        fields = read_object(path, partial(_bad_generation, path), same_twice=True)
     before = known_ends(fields)
     kept = [number for number in before if number not in ends.inside]
     every = list(dict.fromkeys([*ends.learned, *kept]))

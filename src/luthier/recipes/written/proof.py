@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from luthier import children
+from luthier.bounded import decode
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Sequence as Tokens
 from luthier.durable import write_atomic
@@ -216,14 +217,14 @@ def _ask(case: Case, measured: Sequence[list[int]]) -> dict[str, Any]:
     if done.status != 0 or not lines:
         last = (done.err.strip().splitlines() or ["nothing was said"])[-1]
         return {"failed": f"status {done.status}: {last[:200]}"}
-    answer: dict[str, Any] = json.loads(lines[-1])
+    answer: dict[str, Any] = decode(lines[-1])
     return answer
 
 
 def _follow_file(folder: Path) -> bool:
     """Name the tokenizer class that takes `tokenizer.json` as it is; False if it is named already."""
     path = folder / "tokenizer_config.json"
-    fields = json.loads(path.read_text("utf-8"))
+    fields = decode(path.read_text("utf-8"))
     if fields.get("tokenizer_class") == FAST:
         return False
     fields["tokenizer_class"] = FAST

@@ -3,12 +3,12 @@
 Source: openai-python 3.54.0, whose strict validation the tests run against.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode
 from luthier.service.files import File
 from luthier.service.http.live.history import History
 from luthier.service.records import Job
@@ -157,7 +157,7 @@ def resolved_settings(job: Job) -> tuple[dict[str, Any], dict[str, str], bool]:
 def read_json(path: Path) -> dict[str, Any]:
     """An object from a file of a run; empty where there is none yet."""
     try:
-        value = json.loads(path.read_bytes())
+        value = decode(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

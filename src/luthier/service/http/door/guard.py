@@ -84,8 +84,7 @@ class _Request:
     def of(cls, scope: Scope) -> "_Request":
         names = [name.decode("latin-1") for name, _ in scope["headers"]]
         values = [value.decode("latin-1") for _, value in scope["headers"]]
-        counts = Counter(names)
-        repeated = frozenset(name for name, count in counts.items() if count > 1)
+        repeated = frozenset(name for name, count in Counter(names).items() if count > 1)
         return cls(scope, dict(zip(names, values, strict=True)), repeated)
 
 

@@ -5,7 +5,6 @@ figures, and the events that are not steps.  After a resume the steps behind it 
 the file says so, and where thinned figures cannot be cut there, the file is read again.
 """
 
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode_ours
 from luthier.events import decode, stands
 from luthier.runs.tail import Tail
 from luthier.service.http.live.columns import Columns
@@ -194,7 +194,7 @@ def _voided(path: Path) -> list[tuple[int, int]]:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
+        value = decode_ours(line)
     except ValueError:  # torn by a kill; the next line is whole again
         return None
     return value if isinstance(value, dict) else None

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.bounded import decode
+
 Event = Mapping[str, Any]
 _TOOL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 _OPENING = "<tool_call>"
@@ -107,7 +109,7 @@ def tool_calls(text: str, tools: Iterable[Mapping[str, Any]]) -> tuple[str, list
     calls, rest = [], text
     for match in _TOOL.finditer(text):
         try:
-            call = json.loads(match[1])
+            call = decode(match[1])
         except ValueError:
             continue
         if not isinstance(call, dict) or call.get("name") not in names:

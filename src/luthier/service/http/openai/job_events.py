@@ -5,12 +5,12 @@ read backwards from where the page before ended.  An id says where its event sta
 next page needs nothing to be remembered.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.bounded import decode_ours
 from luthier.events import decode
 from luthier.runs.tail import MAX_LINE_BYTES, backwards
 from luthier.service.http.door.envelope import ApiError
@@ -170,7 +170,7 @@ def _time_of(path: Path, offset: int, after: str) -> float:
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
-            value = json.loads(stream.readline(MAX_LINE_BYTES))
+            value = decode_ours(stream.readline(MAX_LINE_BYTES))
         return float(value["time"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _no_cursor(after) from error

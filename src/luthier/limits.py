@@ -1,0 +1,71 @@
+"""Every limit on what others wrote, in one table: files of models, runs and rows, and templates.
+
+A file beyond one of these is refused with a sentence that names file, place and limit.  SECURITY.md
+shows the table; it is generated from here.
+"""
+
+from typing import NamedTuple
+
+from luthier.units import KIB, MIB
+
+
+class Limit(NamedTuple):
+    """One row of the table."""
+
+    of: str
+    what: str
+    value: int
+    unit: str
+
+
+LIMITS: list[Limit] = []
+
+
+def _limit(of: str, what: str, value: int, unit: str = "") -> int:
+    LIMITS.append(Limit(of, what, value, unit))
+    return value
+
+
+JSON_DEPTH = _limit("JSON", "objects and lists within each other", 200)
+JSON_DIGITS = _limit("JSON", "digits of one number", 300)
+JSON_KEYS = _limit("JSON", "keys of one object in the files of a model or a run", 4_000_000)
+CONFIG_BYTES = _limit("JSON", "config.json of a model", 1 * MIB, "bytes")
+MODEL_JSON_BYTES = _limit("JSON", "one JSON file of a model or a run", 16 * MIB, "bytes")
+RUN_LINE_BYTES = _limit(
+    "JSON", "one line of events, of a registry or of a ledger", 16 * MIB, "bytes"
+)
+
+YAML_BYTES = _limit("settings", "a file of settings, YAML or JSON", 256 * KIB, "bytes")
+SETTING_NAMES = _limit("settings", "names in a file of settings", 1_000)
+YAML_DEPTH = _limit("settings", "mappings and lists within each other", 100)
+
+ROW_FIELDS = _limit("rows", "columns of a table, or keys of one object", 10_000)
+ROW_CHARS = _limit("rows", "one line, record or array element", 32 * MIB, "characters")
+PARQUET_ROW_BYTES = _limit("rows", "one Parquet row, all its texts written out", 32 * MIB, "bytes")
+PARQUET_BATCH_BYTES = _limit("rows", "Parquet rows made at a time", 64 * MIB, "bytes")
+PARQUET_RATIO = _limit("rows", "times that a Parquet file may grow", 500)
+PARQUET_FREE_BYTES = _limit(
+    "rows", "a Parquet file whose growth is not looked at, unpacked", 16 * MIB, "bytes"
+)
+PARQUET_ROWS_FREE = _limit("rows", "Parquet rows, or as many as the file has bytes", 1_000_000)
+
+TOKENIZER_BYTES = _limit("tokenizer", "tokenizer.json", 256 * MIB, "bytes")
+ADDED_TOKENS = _limit("tokenizer", "added tokens", 100_000)
+ADDED_CHARS = _limit("tokenizer", "one added token", 256, "characters")
+ADDED_CHARS_TOGETHER = _limit("tokenizer", "all added tokens together", 4 * MIB, "characters")
+TOKEN_ID = _limit("tokenizer", "the id of a token", 2**24)
+TEXT_CHARS = _limit("tokenizer", "one text before it is encoded", 4 * MIB, "characters")
+
+TEMPLATE_BYTES = _limit("templates", "a chat template", 1 * MIB, "bytes")
+
+HEADER_BYTES = _limit("safetensors", "the header of one file", 16 * MIB, "bytes")
+TENSOR_DIMS = _limit("safetensors", "dimensions of one tensor", 8)
+TENSOR_NUMBER = _limit("safetensors", "a length or an offset", 2**63 - 1)
+INDEX_BYTES = _limit(
+    "safetensors", "the index of a model, the manifest of a folder", 100 * MIB, "bytes"
+)
+SHARD_NAME_CHARS = _limit("safetensors", "the name of a file in the index", 200, "characters")
+
+PATTERN_CHARS = _limit("adapter", "one pattern of module names", 2_000, "characters")
+PATTERN_STATES = _limit("adapter", "states of the automata that its patterns become", 2_000)
+PATTERNS = _limit("adapter", "entries of rank_pattern or alpha_pattern", 10_000)
