@@ -4,7 +4,7 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check check-page wheel sbom docs bench chaos clean
+.PHONY: demo test check check-page wheel sbom docs bench chaos fuzz clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "luthier needs Python 3.11 or newer")'
@@ -61,6 +61,9 @@ bench: $(VENV)/.installed
 chaos: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python bench/chaos.py
 	$(BIN)/python bench/streams.py
+
+fuzz: $(VENV)/.installed
+	OMP_NUM_THREADS=1 LUTHIER_FUZZ=6000 $(BIN)/python -m pytest -q tests/fuzz
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

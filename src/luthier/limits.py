@@ -56,7 +56,12 @@ ADDED_CHARS_TOGETHER = _limit("tokenizer", "all added tokens together", 4 * MIB,
 TOKEN_ID = _limit("tokenizer", "the id of a token", 2**24)
 TEXT_CHARS = _limit("tokenizer", "one text before it is encoded", 4 * MIB, "characters")
 
-TEMPLATE_BYTES = _limit("templates", "a chat template", 1 * MIB, "bytes")
+TEMPLATE_BYTES = _limit("templates", "a chat template", 256 * KIB, "bytes")
+TEMPLATE_TOKENS = _limit("templates", "words and signs in it, as Jinja reads them", 40_000)
+TEMPLATE_TEXT = _limit("templates", "any text that it makes", 16 * MIB, "characters")
+TEMPLATE_WORK = _limit("templates", "loop turns, calls and elements of one rendering", 1_000_000)
+TEMPLATE_SECONDS = _limit("templates", "one rendering, by the clock", 10, "seconds")
+TEMPLATE_BITS = _limit("templates", "a number that it computes with", 256, "bits")
 
 HEADER_BYTES = _limit("safetensors", "the header of one file", 16 * MIB, "bytes")
 TENSOR_DIMS = _limit("safetensors", "dimensions of one tensor", 8)

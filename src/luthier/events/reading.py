@@ -36,7 +36,16 @@ def decode(line: bytes) -> dict[str, Any] | None:
         value = decode_ours(line)
     except ValueError:  # the next resume starts a new line
         return None
-    return value if isinstance(value, dict) and isinstance(value.get("type"), str) else None
+    return value if isinstance(value, dict) and _is_event(value) else None
+
+
+def _is_event(value: Mapping[str, Any]) -> bool:
+    """Whether what readers count on is there; anything else is as good as torn."""
+    if not isinstance(value.get("type"), str):
+        return False
+    needed = {"resumed": "from_step", "evaluated": "step"}.get(value["type"])
+    numbers = [value.get("step", 0), value.get(needed, None) if needed else 0]
+    return all(type(number) is int for number in numbers)
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

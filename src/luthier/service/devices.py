@@ -19,8 +19,9 @@ def machine_devices() -> list[str]:
     found = [line.strip() for line in said.splitlines() if line.strip().isdigit()]
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is not None:
+        here = {*found}
         names = [word.strip() for word in shown.split(",") if word.strip()]
-        found = [name for name in names if name in found or name.startswith(("GPU-", "MIG-"))]
+        found = [name for name in names if name in here or name.startswith(("GPU-", "MIG-"))]
     return [f"cuda:{name}" for name in found] if found else ["cpu"]
 
 

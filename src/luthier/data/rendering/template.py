@@ -7,14 +7,17 @@ at the time of the run, so that the same row is the same text on every day.
 import copy
 import datetime
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jinja2
 
-from luthier.data.rendering.sandbox import MAX_SOURCE, METER, LimitReached, Meter, Sandbox, plain
+from luthier.data.rendering.sandbox import Sandbox, plain
+from luthier.data.rendering.values import METER, LimitReached, Meter
 from luthier.data.types import Message, ToolCall
 from luthier.errors import TemplateError
+from luthier.limits import TEMPLATE_BYTES, TEMPLATE_TOKENS
 
 CHATML = """{%- for message in messages -%}
 {{- '<|im_start|>' + message.role + '\\n' -}}
@@ -33,6 +36,19 @@ CHATML = """{%- for message in messages -%}
 {{- '<|im_start|>assistant\\n' -}}
 {%- endif -%}"""
 """The fallback for a model nobody knows: ChatML, whose tokens may be plain text to its tokenizer."""
+
+
+_NO_TEMPLATE = (
+    jinja2.exceptions.TemplateError,
+    RecursionError,
+    MemoryError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)
+"""What Jinja and Python's compiler raise for a source that is none."""
 
 
 class _HasTokens(Protocol):
@@ -78,22 +94,17 @@ class ChatTemplate:
         kwargs: Mapping[str, Any] | None = None,
         name: str = "",
     ) -> None:
-        if len(source) > MAX_SOURCE:
-            raise TemplateError(
-                f"the chat template is {len(source)} characters long",
-                why=f"at most {MAX_SOURCE} are read",
-                fix="chat_template: FILE.jinja with a shorter one",
-            )
-        self.source, self.now, self.kwargs = source, now, dict(plain(kwargs or {}))
         self.name = name
         self.for_tools: ChatTemplate | None = None
         sandbox = Sandbox()
+        _check_size(source, sandbox)
+        self.source, self.now, self.kwargs = source, now, dict(plain(kwargs or {}))
         sandbox.globals["strftime_now"] = now.strftime
         try:
             self._template = sandbox.from_string(source)
-        except (jinja2.exceptions.TemplateError, RecursionError, MemoryError) as error:
+        except _NO_TEMPLATE as error:
             raise TemplateError(
-                f"the chat template is not valid Jinja: {error}",
+                f"the chat template is not valid Jinja: {str(error)[:500]}",
                 why="it is read by Jinja 3 with loop controls and the generation tag",
                 fix="chat_template: FILE.jinja with a corrected copy",
             ) from error
@@ -172,8 +183,26 @@ class ChatTemplate:
             METER.reset(token)
 
 
+def _check_size(source: str, sandbox: Sandbox) -> None:
+    """Refuse a source that would take long to compile."""
+    words = itertools.islice(_words(source, sandbox), TEMPLATE_TOKENS + 1)
+    if len(source) > TEMPLATE_BYTES or sum(1 for _ in words) > TEMPLATE_TOKENS:
+        raise TemplateError(
+            f"the chat template is {len(source):,} characters long",
+            why=f"at most {TEMPLATE_BYTES:,} characters and {TEMPLATE_TOKENS:,} words are read",
+            fix="chat_template: FILE.jinja with a shorter one",
+        )
+
+
+def _words(source: str, sandbox: Sandbox) -> Iterator[object]:
+    try:
+        yield from sandbox.lex(source)
+    except jinja2.exceptions.TemplateError:
+        return  # compiling says what is wrong, and where
+
+
 def _refused(error: Exception) -> RowTemplateError:
-    message = f"{error}" or type(error).__name__
+    message = f"{error}"[:500] or type(error).__name__
     return RowTemplateError(
         f"the chat template does not take this conversation: {message}",
         why="roles, their order and tool calls must be what the template expects",
