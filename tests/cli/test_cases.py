@@ -213,7 +213,7 @@ def test_calls_train_behind_the_prompt_of_inference_with_hermes(model, capsys, n
 
 
 def test_the_model_s_own_template_for_tools_is_taken_for_rows_with_tools(tmp_path, capsys):
-    folder = tiny_model_folder(tmp_path, seed=3)
+    folder = tiny_model_folder(tmp_path, seed=3, max_position_embeddings=4096)
     path = Path(folder) / "tokenizer_config.json"
     config = json.loads(path.read_text())
     default = (
