@@ -9,8 +9,8 @@ from typing import Literal
 
 from luthier.data.formats import Parsed, parse
 from luthier.data.reading.files import check_file
-from luthier.data.reading.read import expand, read_rows
-from luthier.data.reading.tables import no_rows
+from luthier.data.reading.read import ending, read_rows, survey
+from luthier.data.reading.tables import Accidents, no_rows
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Row, Sample, Text
 from luthier.errors import FileAccessError, FormatError, NoRowsError, SettingsError
 
@@ -32,7 +32,8 @@ class Loaded:
     """What the data sets hold.
 
     `mix`: samples of each format, over all files.  `bad`: rows that cannot be used, each with its
-    reason.  `unused`: rows in which a column that no format uses was left aside.
+    reason.  `unused`: rows in which a column that no format uses was left aside.  `notices`: files
+    not read, columns not used, and cells that look like several rows.
     """
 
     samples: list[Sample]
@@ -40,6 +41,7 @@ class Loaded:
     bad: list[BadRow]
     files: list[LoadedFile]
     unused: dict[str, int] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
 def load_samples(
@@ -63,16 +65,17 @@ def load_samples(
             rows that the objective cannot use.
     """
     names = [datasets] if isinstance(datasets, str) else list(datasets)
-    paths = expand(names)
+    found = survey(names)
+    paths = found.paths
     if not paths:
         raise NoRowsError(
             "no data set is given", why="there is nothing to learn from", fix="--dataset rows.jsonl"
         )
-    whole = Loaded([], {}, [], [], {})
+    whole = Loaded([], {}, [], [], {}, list(found.notices))
     mix: Counter[str] = Counter()
     unused: Counter[str] = Counter()
     for path in paths:
-        parsed, file = _load_file(path, columns, encoding)
+        parsed, file = _load_file(path, columns, encoding, whole.notices)
         _check_objective(parsed, objective, path)
         whole.samples.extend(parsed.samples)
         whole.bad.extend(parsed.bad)
@@ -81,22 +84,31 @@ def load_samples(
         unused.update(parsed.unused)
     whole.mix.update(mix)
     whole.unused.update(unused)
+    if unused:
+        named = ", ".join(f"{name} ({count:,} rows)" for name, count in unused.most_common(20))
+        whole.notices.append(f"columns that are not used: {named}")
     return whole
 
 
 def _load_file(
-    path: Path, columns: Mapping[str, str] | None, encoding: str | None
+    path: Path,
+    columns: Mapping[str, str] | None,
+    encoding: str | None,
+    notices: list[str],
 ) -> tuple[Parsed, LoadedFile]:
     before = check_file(path)
     rows: list[Row] = []
     bad: list[BadRow] = []
+    accidents = Accidents(path, ending(path))
     for row in read_rows(path, encoding=encoding):
         if isinstance(row, Row):
+            accidents.see(row)
             rows.append(row)
         else:
             bad.append(row)
     if not rows and not bad:
         raise no_rows(str(path))
+    notices += accidents.notices()
     parsed = parse(rows, columns=columns)
     if bad:
         everything = sorted([*bad, *parsed.bad], key=lambda row: row.origin.line)

@@ -40,6 +40,10 @@ class LoadedRows(Protocol):
     def bad(self) -> Items[BadRow]: ...
     @property
     def files(self) -> Items[_File]: ...
+    @property
+    def unused(self) -> Mapping[str, int]: ...
+    @property
+    def notices(self) -> Items[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def prepare(
             account.examples.append(made)
     total = len(loaded.samples) + len(loaded.bad)
     _judge(account, renderer, total, bad_rows, role)
-    notices = [*renderer.notices, *_notices(account, renderer, loaded.samples)]
+    notices = [*loaded.notices, *renderer.notices, *_notices(account, renderer, loaded.samples)]
     return Prepared(
         account.examples,
         _report(account, renderer, loaded, notices),
@@ -243,6 +247,7 @@ def _report(
             for item in loaded.files
         ],
         "mix": dict(loaded.mix),
+        "columns_unused": dict(loaded.unused),
         "rows": {
             "read": len(loaded.samples) + len(loaded.bad),
             "used": len(account.examples),

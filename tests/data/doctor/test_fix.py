@@ -6,7 +6,7 @@ import pytest
 from tests.data.doctor.cases import CASES, ask, chat, pair
 
 from luthier.data.doctor import fix
-from luthier.errors import FileAccessError, MalformedFileError, NoRowsError
+from luthier.errors import EncodingError, FileAccessError, MalformedFileError, NoRowsError
 
 FIXED = {
     "empty-answer", "no-answer", "chosen-equals-rejected", "duplicate-rows", "ends-with-user",
@@ -32,6 +32,8 @@ def read(path):
 def test_a_fix_is_listed_and_has_nothing_to_do_the_second_time(code, tmp_path):
     case = CASES[code]
     rows = case.bad if isinstance(case.bad, bytes) else [*case.bad, SOUND]
+    if code == "encoding-not-utf8":
+        rows = case.bad.decode("gb18030").encode("utf-16")  # its mark is no guess
     before = written(tmp_path / f"rows{case.ending}", rows)
     content = before.read_bytes()
     first = fix(before, tmp_path / f"once{case.ending}")
@@ -63,7 +65,11 @@ def test_what_is_not_understood_stays_as_it_is(tmp_path):
 
 def test_gb18030_becomes_utf8_with_the_same_cells(tmp_path):
     text = "instruction,output\n首都是哪里,北京是中国的首都\n"
-    fix(written(tmp_path / "rows.csv", text.encode("gb18030")), tmp_path / "new.csv")
+    before = written(tmp_path / "rows.csv", text.encode("gb18030"))
+    with pytest.raises(EncodingError, match="which is a guess"):
+        fix(before, tmp_path / "new.csv")
+    assert not (tmp_path / "new.csv").exists(), "a guess is never written"
+    fix(before, tmp_path / "new.csv", encoding="gb18030")
     assert (tmp_path / "new.csv").read_text("utf-8") == text
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from luthier.data.formats import parse
-from luthier.data.reading import hub
+from luthier.data.reading import folders
 from luthier.data.reading.read import expand, read_rows
 from luthier.data.types import Conversation, Row
 from luthier.errors import (
@@ -216,10 +216,14 @@ def test_a_hub_id_is_fetched_and_its_training_files_chosen(tmp_path: Path) -> No
 
 
 def test_without_train_in_a_name_held_out_files_are_left() -> None:
-    files = [Path("a.jsonl"), Path("test.jsonl"), Path("validation.jsonl"), Path("b.jsonl")]
-    assert hub.choose_split("owner/name", files) == [Path("a.jsonl"), Path("b.jsonl")]
-    with pytest.raises(FileAccessError, match="only held-out files"):
-        hub.choose_split("owner/name", files[1:3])
+    here = Path("here")
+    files = [here / name for name in ("a.jsonl", "test.jsonl", "validation.jsonl", "b.jsonl")]
+    chosen = folders.choose("owner/name", here, files)
+    assert chosen.learned == [files[0], files[3]]
+    assert chosen.held_out == files[1:3]
+    assert "--eval-dataset here/test.jsonl here/validation.jsonl" in chosen.notices("x")[0]
+    with pytest.raises(FileAccessError):
+        folders.choose("owner/name", here, files[1:3])
 
 
 def test_a_hub_id_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from luthier.data.doctor.rule import Facts, Rule
 from luthier.data.doctor.rules import RULES
 from luthier.data.doctor.stream import Progress, Read, Reading
 from luthier.data.prepare import left_out_notices
-from luthier.data.reading.read import expand
+from luthier.data.reading.read import expand, survey
 from luthier.data.rendering.render import Renderer
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Sample, Text
 from luthier.errors import NoRowsError, TemplateError
@@ -59,7 +59,8 @@ def check(
         FileAccessError: A file is missing or no plain file.  What is wrong inside a file is a
             finding, not an error.
     """
-    paths = expand(list(files))
+    found = survey(list(files))
+    paths = found.paths
     if not paths:
         raise NoRowsError("no file is given", fix="luthier data check rows.jsonl")
     reading = Reading(paths, columns=columns, encoding=encoding)
@@ -72,7 +73,7 @@ def check(
         Places(),
         _held_out_keys(held_out, columns, encoding),
     )
-    return _Checkup(facts, reading, hidden_size).run(progress, model)
+    return _Checkup(facts, reading, hidden_size, found.notices).run(progress, model)
 
 
 def _held_out_keys(
@@ -94,7 +95,10 @@ def _held_out_keys(
 class _Checkup:
     """One pass over the rows."""
 
-    def __init__(self, facts: Facts, reading: Reading, hidden_size: int | None) -> None:
+    def __init__(
+        self, facts: Facts, reading: Reading, hidden_size: int | None, notices: list[str]
+    ) -> None:
+        self.said = notices
         self.facts, self.reading = facts, reading
         self.rules: list[Rule] = [rule(facts) for rule in RULES]
         self.rows, self.problems, self.pairs = (
@@ -140,7 +144,7 @@ class _Checkup:
             self.bad,
             figures,
             tuple(self._findings()),
-            self._notices(),
+            (*self.said, *self.reading.notices, *self._notices()),
             sampled,
             model,
         )

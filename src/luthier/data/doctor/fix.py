@@ -15,10 +15,10 @@ from typing import IO, Any
 
 from luthier.data.doctor.keys import exact_key, hash64
 from luthier.data.doctor.mend import Done, Mended, mend
-from luthier.data.doctor.stream import Progress, Read, Reading
+from luthier.data.doctor.stream import Progress, Read, Reading, is_utf8
 from luthier.data.formats import RowReader
-from luthier.data.reading.files import check_file
-from luthier.data.reading.read import ending
+from luthier.data.reading.files import check_file, encoding_error, is_certain
+from luthier.data.reading.read import BINARY, ending
 from luthier.data.types import Origin
 from luthier.durable import make_folders, write_stream
 from luthier.errors import FileAccessError, FormatError, NoRowsError
@@ -64,14 +64,16 @@ def fix(
     Args:
         output: Its ending says how it is written: JSON and JSON lines from any file, CSV and text
             from their own kind.
-        encoding: Of the file; None is UTF-8, or the encoding that it looks like.
+        encoding: Of the file; None is UTF-8, or UTF-16 and UTF-32 where a byte-order mark says so.
 
     Raises:
         FileAccessError: `output` exists, or its ending does not fit.
+        EncodingError: It is not UTF-8 and nothing but a guess says what it is.
         DataError: The file cannot be read to its end; nothing is written then.
     """
     source, target = Path(file), Path(output)
     check_file(source)
+    _check_encoding(source, encoding)
     listed = target.with_name(f"{target.name}.fixes.jsonl")
     _check_output(source, target, listed)
     make_folders(target.absolute().parent)
@@ -82,6 +84,13 @@ def fix(
         ledger.seek(0)
         write_stream(listed, iter(lambda: ledger.read(1 << 20), b""), exclusive=True)
     return report
+
+
+def _check_encoding(source: Path, encoding: str | None) -> None:
+    """Refuse to write what would rest on a guess."""
+    text = ending(source) not in BINARY
+    if encoding is None and text and not is_utf8(source) and not is_certain(source):
+        raise encoding_error(source, None)
 
 
 def _check_output(source: Path, target: Path, listed: Path) -> None:

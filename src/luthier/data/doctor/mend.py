@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from luthier.data.doctor.rules.invisible_characters import without_invisible
 from luthier.data.formats import RowReader
 from luthier.data.formats.tools import UnusableRowError, parse_json
 from luthier.data.types import BadRow, Conversation, Row, Sample, Text
@@ -16,7 +17,6 @@ from luthier.data.types import BadRow, Conversation, Row, Sample, Text
 DROPPED = frozenset({"empty-answer", "no-answer", "chosen-equals-rejected"})
 """Codes of rows that are left out: nothing can be learned from them."""
 
-_INVISIBLE = re.compile("[\ufeff\u200b\u2060]")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DOUBLED = re.compile(r"(<s>|</s>|<\|endoftext\|>|<\|im_end\|>|<\|begin_of_text\|>)(?:\s*\1)+")
 _TYPES = {
@@ -105,7 +105,7 @@ def _trailing(sample: Conversation) -> int:
 
 
 def _without_invisible(text: str) -> str:
-    return _INVISIBLE.sub("", text) if not text.isascii() else text
+    return text if text.isascii() else without_invisible(text)
 
 
 def _without_control(text: str) -> str:

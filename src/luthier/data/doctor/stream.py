@@ -18,8 +18,8 @@ from luthier.data.formats.parse import unknown_format
 from luthier.data.formats.suggest import check_cells, suggest_columns
 from luthier.data.formats.text import with_form
 from luthier.data.reading.files import encoding_error, guess_encoding, open_bytes
-from luthier.data.reading.read import ending, read_rows
-from luthier.data.reading.tables import no_rows
+from luthier.data.reading.read import BINARY, ending, read_rows
+from luthier.data.reading.tables import Accidents, no_rows
 from luthier.data.text_forms import Form, form_of, usual_form
 from luthier.data.types import BadRow, Origin, Row, Sample, Text
 from luthier.errors import (
@@ -64,7 +64,7 @@ class FileCount:
 
 
 class Reading:
-    """Reads files; afterwards `files` and `problems` say what they held.
+    """Reads files; afterwards `files`, `problems` and `notices` say what they held.
 
     Args:
         encoding: Of the text files; None is UTF-8, and where a file is not, the encoding that it
@@ -83,10 +83,11 @@ class Reading:
         self._columns = columns
         self.files: list[FileCount] = []
         self.problems: list[FileProblem] = []
+        self.notices: list[str] = []
 
     def rows(self, progress: Progress | None = None) -> Iterator[Read]:
         """Every row of every file, once."""
-        self.files, self.problems = [], []
+        self.files, self.problems, self.notices = [], [], []
         total, done = self._estimate() if progress else None, 0
         for path in self._paths:
             count = FileCount(str(path))
@@ -116,8 +117,11 @@ class Reading:
         head: list[Row] = []
         form: Form | None = None
         unknown = 0
+        accidents = Accidents(path, ending(path))
         for row in self._raw(path, encoding):
             count.rows += 1
+            if isinstance(row, Row):
+                accidents.see(row)
             if isinstance(row, BadRow):
                 yield Read(row.origin, None, row, None, ())
                 continue
@@ -136,6 +140,7 @@ class Reading:
                 count.formats[read.format] += 1
             yield read
         self._judge(path, count, head, unknown)
+        self.notices += accidents.notices()
 
     def _inside(self, path: Path, encoding: str | None, count: FileCount) -> RowReader | None:
         """A reader with the columns that would make a file load of which no row has a format."""
@@ -191,11 +196,11 @@ class Reading:
 
     def _readable(self, path: Path) -> str | None:
         """The encoding to read a file with: the one given, or if it is not UTF-8 the likely one."""
-        if self._encoding or ending(path) == ".parquet" or _is_utf8(path):
+        if self._encoding or ending(path) in BINARY or is_utf8(path):
             return self._encoding
-        guess = guess_encoding(path)
-        self._problem("encoding-not-utf8", path, encoding_error(path, None))
-        return guess
+        error = encoding_error(path, None)
+        self._problem("encoding-not-utf8", path, error)
+        return None if "the rest of the file is" in error.what else guess_encoding(path)
 
     def _form(self, path: Path, encoding: str | None) -> Form:
         """The form that most texts of a file have, from a reading of all of it."""
@@ -224,7 +229,8 @@ def _looked_into(read: Read, reader: RowReader | None) -> Read:
     return read if isinstance(made.sample, BadRow) else read._replace(inside=made.sample)
 
 
-def _is_utf8(path: Path) -> bool:
+def is_utf8(path: Path) -> bool:
+    """Whether a file is UTF-8 from end to end."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with open_bytes(path) as stream:
         try:

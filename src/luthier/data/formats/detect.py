@@ -46,12 +46,15 @@ def matching(names: frozenset[str]) -> list[Format]:
 
 
 class Detector:
-    """Finds the format of each row; remembers the answer for each set of names."""
+    """Finds the format of each row; remembers the answer for each set of names.
+
+    `decided`: the columns named make a format by themselves, so what is left aside was meant to be.
+    """
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._known: dict[tuple[str, ...], list[Format]] = {}
-        self._complete = bool(matching(frozenset(columns.fields)))
+        self.decided = bool(matching(frozenset(columns.fields)))
 
     def fields_of(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """The row's fields under our names, nulls left out.
@@ -66,7 +69,7 @@ class Detector:
         named = self._columns.apply(row)
         spoken_for = self._columns.used
         rest = {k: v for k, v in present.items() if k not in named and k not in spoken_for}
-        if not self._complete:
+        if not self.decided:
             return {**rest, **named}
         beside = {name for f in self.formats(named) for name in f.optional}
         return {**{k: v for k, v in rest.items() if k in beside}, **named}

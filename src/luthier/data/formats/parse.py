@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from luthier.data.formats.aside import check_aside
 from luthier.data.formats.columns import read_columns
 from luthier.data.formats.detect import FIELD_NAMES, Detector, nearest
 from luthier.data.formats.flags import unused_keys
@@ -88,7 +89,8 @@ class RowReader:
         """The sample of a row, or why it cannot be used.
 
         Raises:
-            FormatError: The row has the fields of two formats.
+            FormatError: The row has the fields of two formats, or leaves a column aside that means
+                something; see `luthier.data.formats.aside`.
         """
         fields = self._detector.fields_of(row.fields)
         found = self._detector.formats(fields)
@@ -102,6 +104,8 @@ class RowReader:
         except UnusableRowError as error:
             return ReadRow(BadRow(row.origin, str(error), error.kind), found[0])
         unused = self._detector.unused(row.fields, found[0])
+        if unused and not self._detector.decided:
+            check_aside(row, unused, found[0], sample)
         unused += unused_keys(fields, self._turn_keys)
         return ReadRow(sample, found[0], unused)
 

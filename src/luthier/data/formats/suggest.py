@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luthier.data.formats.aside import renamed
 from luthier.data.formats.columns import Columns
 from luthier.data.formats.messages import KNOWN_ROLES
 from luthier.data.types import Row
@@ -13,6 +14,14 @@ from luthier.errors import FormatError
 _LOOK = 200  # rows looked at for a suggestion
 _ASKS = ("instruction", "prompt", "question", "query", "ask", "input", "title", "user")
 _ANSWERS = ("completion", "response", "answer", "output", "reply", "assistant", "target")
+_WHOLE = (
+    frozenset({"instruction", "input", "output"}),
+    frozenset({"instruction", "output"}),
+    frozenset({"prompt", "completion"}),
+    frozenset({"prompt", "response"}),
+    frozenset({"question", "answer"}),
+    frozenset({"messages"}),
+)
 _PYTHON_LIST = re.compile(r"\s*\[(?:'|\"[^\"]*\"\s*(?:,|\])).*\]\s*", re.DOTALL)
 _BENCHMARKS = (
     (
@@ -101,12 +110,21 @@ def suggest_columns(rows: Sequence[Row]) -> tuple[str, dict[str, str]]:
                 return f"{name!r} looks like the turns of a chat", columns
             if columns := _nested(fields, name):
                 return f"the answer is inside {name!r}", columns
+    ours = renamed(fields)
+    for wanted in _WHOLE:
+        if wanted <= ours.keys() and any(ours[name] != name for name in wanted):
+            beside = [name for name in ("system", "history", "tools") if name in ours]
+            return (
+                "names of the columns look like ours in another spelling",
+                {name: ours[name] for name in (*sorted(wanted), *beside)},
+            )
     asks = next((n for n in _ASKS if isinstance(fields.get(n), str)), None)
     answers = next((n for n in _ANSWERS if isinstance(fields.get(n), str) and n != asks), None)
     if asks and answers:
         return (
             f"{asks!r} and {answers!r} look like a question and its answer",
-            {"prompt": asks, "completion": answers},
+            {"prompt": asks, "completion": answers}
+            | ({"system": ours["system"]} if "system" in ours else {}),
         )
     return "", {}
 

@@ -11,8 +11,9 @@ import os
 import stat
 import zlib
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, NamedTuple, TextIO
 
+from luthier.data.reading.encodings import Candidate, candidates, marked_encoding
 from luthier.errors import (
     EncodingError,
     FileAccessError,
@@ -49,7 +50,6 @@ _SIGNATURES = {
     b"\xfd7zXZ\x00": ("xz", "unpack it: unxz FILE"),
     b"ARROW1": ("an Arrow file", "write it as Parquet or JSONL"),
 }
-_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def check_file(path: Path) -> os.stat_result:
@@ -180,16 +180,15 @@ def open_text(path: Path, encoding: str | None, *, newline: str | None = None) -
     `encoding_error(path, encoding)`, which finds the line.
 
     Raises:
-        EncodingError: The name is not an encoding of text, or the file is UTF-16 and none is named.
+        EncodingError: The name is not an encoding of text, or the file is UTF-16 or
+            UTF-32 and none is named.
     """
     raw = open_bytes(path)
     start = raw.peek(4)[:4]  # type: ignore[attr-defined]
-    if encoding is None and (name := _utf16(start)):
+    if encoding is None and (wide := _wide(start)):
         raw.close()
         raise EncodingError(
-            f"{path} is {name.upper()}, not UTF-8",
-            why="its first bytes are those of that encoding",
-            fix=f"--encoding {name}",
+            f"{path} is {wide[0].upper()}, not UTF-8", why=wide[1], fix=f"--encoding {wide[0]}"
         )
     codec = encoding or "utf-8"
     try:
@@ -205,23 +204,101 @@ def open_text(path: Path, encoding: str | None, *, newline: str | None = None) -
         ) from error
 
 
-def _utf16(start: bytes) -> str | None:
-    """The form of UTF-16 that a file begins with: a byte-order mark, or a NUL beside a letter."""
-    if start[:2] in _BOMS:
-        return "utf-16"
-    if len(start) == 4 and start[1] == start[3] == 0 != start[0]:
-        return "utf-16-le"
-    return "utf-16-be" if len(start) == 4 and start[0] == start[2] == 0 != start[1] else None
+def _wide(start: bytes) -> tuple[str, str] | None:
+    """UTF-16 or UTF-32 and how it shows: by its mark, or by NULs beside a letter."""
+    if name := marked_encoding(start):
+        return name, "its first bytes are the mark of that encoding"
+    zeros = tuple(byte == 0 for byte in start)
+    shapes: dict[tuple[bool, ...], str] = {
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+    }
+    found = shapes.get(zeros)
+    return (found, "its first letters stand beside NULs, as in that encoding") if found else None
 
 
 def encoding_error(path: Path, encoding: str | None) -> EncodingError:
-    """Where the file stops being text in that encoding, and what it looks like instead."""
+    """Where the file stops being text in that encoding, and what it may be instead: one stray byte
+    in good UTF-8, or text in another encoding, whose candidates are shown on a line of it."""
     codec = encoding or "utf-8"
-    guess = guess_encoding(path)
-    found = f", it looks like {guess}" if guess else ""
-    fix = f"--encoding {guess}" if guess else "--encoding NAME, with the encoding it was written in"
     line, reason = _first_bad_line(path, codec)
-    return EncodingError(f"{path} line {line} is not {codec.upper()}{found}", why=reason, fix=fix)
+    if codecs.lookup(codec).name == "utf-8" and (stray := _stray(path)):
+        return _stray_error(path, stray)
+    what = f"{path} line {line} is not {codec.upper()}"
+    if not (found := likely_encodings(path)):
+        return EncodingError(
+            what, why=reason, fix="--encoding NAME, with the encoding it was written in"
+        )
+    names = " or ".join(one.encoding for one in found)
+    if is_certain(path):
+        return EncodingError(
+            f"{path} is {names.upper()}, not {codec.upper()}",
+            why="its first bytes are the mark of that encoding",
+            fix=f"--encoding {names}",
+        )
+    return EncodingError(
+        f"{what}; it may be {names}, which is a guess",
+        why=f"{reason}; how its text would read: " + "; ".join(map(str, found)),
+        fix="--encoding NAME, with the one that reads right: "
+        + ", ".join(one.encoding for one in found),
+    )
+
+
+class _Stray(NamedTuple):
+    """Bad bytes in a file that is UTF-8 otherwise: the lines, and the first of the bytes."""
+
+    lines: list[int]
+    byte: int
+    position: int
+    text: str
+
+
+def _stray(path: Path) -> _Stray | None:
+    """The bad bytes, where nine in ten of the lines with bytes beyond ASCII are good UTF-8."""
+    good = 0
+    bad: list[int] = []
+    first: tuple[int, int, str] | None = None
+    with open_bytes(path) as raw:
+        number = 0
+        while line := raw.readline(MAX_LINE_CHARS):
+            number += 1
+            if line.isascii():
+                continue
+            try:
+                line.decode("utf-8")
+                good += 1
+            except UnicodeDecodeError as error:
+                bad.append(number)
+                shown = line[max(0, error.start - 24) : error.start + 24]
+                first = first or (
+                    line[error.start],
+                    error.start + 1,
+                    shown.decode("utf-8", "replace"),
+                )
+    if first is None or good < 9 * len(bad):
+        return None
+    return _Stray(bad, *first)
+
+
+def _stray_error(path: Path, stray: _Stray) -> EncodingError:
+    number, byte = stray.lines[0], stray.byte
+    others = f" (and {len(stray.lines) - 1} more lines)" if len(stray.lines) > 1 else ""
+    shown = " ".join(stray.text.split())
+    fix = f"mend line {number} alone, or take it out: sed -i.bak '{number}d' '{path}'"
+    meant = bytes([byte]).decode("cp1252", "ignore")
+    if meant and meant.isprintable():
+        utf8 = "".join(f"\\x{b:02x}" for b in meant.encode())
+        fix = (
+            f"mend line {number} alone: if {meant} was meant (the byte in cp1252), "
+            f"LC_ALL=C sed -i.bak '{number}s/\\x{byte:02x}/{utf8}/' '{path}'"
+        )
+    return EncodingError(
+        f"{path} line {number}{others} is not UTF-8, the rest of the file is",
+        why=f"byte 0x{byte:02x} at position {stray.position}: {shown}",
+        fix=fix,
+    )
 
 
 def _first_bad_line(path: Path, codec: str) -> tuple[int, str]:
@@ -240,34 +317,38 @@ def _first_bad_line(path: Path, codec: str) -> tuple[int, str]:
     return max(number, 1), f"the bytes are not valid {codec}"
 
 
-def guess_encoding(path: Path) -> str | None:
-    """The likely encoding of a file that is not UTF-8; None where it is, as far as 4 MiB go."""
+def likely_encodings(path: Path) -> list[Candidate]:
+    """What a file that is not UTF-8 may be, likeliest first; empty where it is, as far as 4 MiB go."""
     with open_bytes(path) as raw:
-        return _guess(raw.read(4 * MIB))
+        sample = raw.read(4 * MIB)
+    if not marked_encoding(sample) and b"\0" not in sample[:4096] and _is_utf8(sample):
+        return []
+    return candidates(sample)
 
 
-def _guess(sample: bytes) -> str | None:
-    """A likely encoding of bytes that are not UTF-8."""
-    if sample[:2] in _BOMS:
-        return "utf-16"
-    pairs = len(sample) // 2 or 1
-    if sample[1::2].count(0) > 0.4 * pairs:
-        return "utf-16-le"
-    if sample[0::2].count(0) > 0.4 * pairs:
-        return "utf-16-be"
-    if _try(sample, "utf-8") is not None:
-        return None  # the text is UTF-8 as far as the sample goes
-    chinese = _try(sample, "gb18030")
-    if chinese is not None:
-        foreign = [c for c in chinese if ord(c) > 127]
-        east = sum("\u3000" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in foreign)
-        if east > 0.6 * len(foreign):
-            return "gb18030"
-    return "cp1252" if _try(sample, "cp1252") is not None else "latin-1"
+def guess_encoding(path: Path) -> str | None:
+    """The first of the candidates, to look at rows with and never to write any."""
+    return next((one.encoding for one in likely_encodings(path)), None)
 
 
-def _try(sample: bytes, codec: str) -> str | None:
+def is_certain(path: Path) -> bool:
+    """Whether the file begins with a mark of UTF-16 or UTF-32 and decodes by it to its end."""
+    with open_bytes(path) as raw:
+        if (name := marked_encoding(raw.peek(4)[:4])) is None:  # type: ignore[attr-defined]
+            return False
+        decoder = codecs.getincrementaldecoder(name)()
+        try:
+            while chunk := raw.read(MIB):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _is_utf8(sample: bytes) -> bool:
     try:
-        return codecs.getincrementaldecoder(codec)("strict").decode(sample, final=False)
+        codecs.getincrementaldecoder("utf-8")("strict").decode(sample, final=False)
     except UnicodeDecodeError:
-        return None
+        return False
+    return True

@@ -7,7 +7,17 @@ from pathlib import Path
 from luthier.errors import FileAccessError, MissingExtraError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_PATTERNS = ["*.parquet", "*.json", "*.jsonl", "*.jsonl.gz", "*.json.gz", "*.csv"]
+_PATTERNS = [
+    "*.parquet",
+    "*.json",
+    "*.jsonl",
+    "*.jsonl.gz",
+    "*.json.gz",
+    "*.csv",
+    "*.tsv",
+    "*.txt",
+    "*.arrow",
+]
 
 
 def is_hub_id(name: str) -> bool:
@@ -39,22 +49,3 @@ def fetch(name: str) -> Path:
             why=f"{type(error).__name__}: {reason}",
             fix=f"check the name and the connection, or download it: hf download --repo-type dataset {name}",
         ) from error
-
-
-def choose_split(name: str, files: list[Path]) -> list[Path]:
-    """The files to train on: those with `train` in the name, else all but test and validation.
-
-    Raises:
-        FileAccessError: Every file is held out by its name.
-    """
-    if train := [file for file in files if "train" in file.name.lower()]:
-        return train
-    held_out = ("test", "valid", "eval", "dev")
-    kept = [file for file in files if not any(word in file.name.lower() for word in held_out)]
-    if not kept:
-        raise FileAccessError(
-            f"{name} has only held-out files: {', '.join(file.name for file in files[:5])}",
-            why="files named test, valid, eval or dev are not trained on unless named themselves",
-            fix=f"--dataset {files[0]}",
-        )
-    return kept

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from luthier.data.reading.columnar import failures, plain, pyarrow_for, unreadable
 from luthier.data.reading.files import check_file
 from luthier.data.types import Origin, Row
-from luthier.errors import LimitError, MalformedFileError, MissingExtraError
+from luthier.errors import LimitError
 from luthier.limits import (
     PARQUET_BATCH_BYTES,
     PARQUET_FREE_BYTES,
@@ -37,15 +38,8 @@ def parquet_rows(path: Path, name: str) -> Iterator[Row]:
         LimitError: It claims or grows to more than is read.
     """
     num_bytes = check_file(path).st_size
-    try:
-        arrow = importlib.import_module("pyarrow")
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path} is Parquet, and pyarrow is not installed",
-            why="Parquet is read by an optional package",
-            fix="pip install 'luthier[parquet]'",
-        ) from error
+    arrow = pyarrow_for(path, "Parquet")
+    parquet = importlib.import_module("pyarrow.parquet")
     try:
         with parquet.ParquetFile(path) as file:
             _check_claims(file.metadata, path, num_bytes)
@@ -54,19 +48,13 @@ def parquet_rows(path: Path, name: str) -> Iterator[Row]:
             line = 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for part in _parts(batch, path, line):
-                    for record in part.to_pylist():
+                    for record in part.to_pylist(maps_as_pydicts="strict"):
                         line += 1
-                        fields = {key: _without_nulls(value) for key, value in record.items()}
-                        yield Row(fields, Origin(name, line))
-    except (MemoryError, arrow.lib.ArrowMemoryError) as error:
-        raise LimitError(f"{path} asks for more memory than there is", why=str(error)) from error
-    except (arrow.lib.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MalformedFileError(
-            f"{path} cannot be read as Parquet: {reason[:300]}",
-            why="the file is damaged, cut off, or not Parquet",
-            fix="copy or download it again",
-        ) from error
+                        origin = Origin(name, line)
+                        fields = {key: plain(value, key, origin) for key, value in record.items()}
+                        yield Row(fields, origin)
+    except failures(arrow) as error:
+        raise unreadable(path, "Parquet", error, arrow) from error
 
 
 def _text_columns(metadata: Any) -> list[str]:
@@ -134,11 +122,3 @@ def _materialised(array: Any) -> int:
     if arrow.types.is_list(kind) or arrow.types.is_large_list(kind):
         return _materialised(array.flatten()) + 8 * len(array)
     return int(array.nbytes) + 8 * len(array)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(v) for key, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_nulls(v) for v in value]
-    return value

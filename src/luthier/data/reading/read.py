@@ -5,20 +5,25 @@ or one object a line is taken from the content.  Everything streams.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from luthier.data.reading import hub
+from luthier.data.reading import folders, hub
+from luthier.data.reading.columnar import arrow_rows
 from luthier.data.reading.files import check_file, encoding_error, open_text
 from luthier.data.reading.parquet import parquet_rows
 from luthier.data.reading.strict_json import json_rows
-from luthier.data.reading.tables import csv_rows, text_rows
+from luthier.data.reading.tables import csv_rows, quotes_agree, text_rows
 from luthier.data.types import BadRow, Row
 from luthier.errors import FileAccessError
 from luthier.reach import check_reach
 
-ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet")
-"""Files that are read; each but Parquet also with `.gz` behind."""
+ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".arrow")
+"""Files that are read; each text file also with `.gz` behind."""
+
+BINARY = (".parquet", ".arrow")
+"""Those that hold no text of an encoding."""
 
 
 def ending(path: Path) -> str:
@@ -27,31 +32,53 @@ def ending(path: Path) -> str:
     return Path(name.removesuffix(".gz")).suffix
 
 
-def expand(datasets: Sequence[str], *, fetch: Callable[[str], Path] = hub.fetch) -> list[Path]:
-    """The files that data set names stand for, in order.
+@dataclass(frozen=True)
+class Expanded:
+    """The files of data sets, and what is said of files that lie beside them."""
 
-    A name is a file, a directory (all its data files, also in folders below, hidden ones and
-    links that lead out of it excepted), a pattern with `*`, or a hub id `owner/name`.
+    paths: list[Path]
+    notices: list[str]
+
+
+def expand(datasets: Sequence[str], *, fetch: Callable[[str], Path] = hub.fetch) -> list[Path]:
+    """The files that data set names stand for, in order; see `survey`."""
+    return survey(datasets, fetch=fetch).paths
+
+
+def survey(datasets: Sequence[str], *, fetch: Callable[[str], Path] = hub.fetch) -> Expanded:
+    """The files that data set names stand for, in order, and what was left aside.
+
+    A name is a file, a directory (its data files, also in folders below, hidden ones and links
+    that lead out of it excepted), a pattern with `*`, or a hub id `owner/name`.  Which files of a
+    directory and of the hub are learned: `luthier.data.reading.folders`.
 
     Raises:
         FileAccessError: It is none of these, or a directory without data files.
     """
-    found: list[Path] = []
+    found = Expanded([], [])
     for name in datasets:
         path = Path(name).expanduser()
         if path.exists():
             check_reach(path)
         if path.is_dir():
-            found += _inside(path, name, stay=True)
+            _choose(found, name, path, _inside(path, name, stay=True))
         elif has_magic(name) and not path.exists():
-            for file in (matching := _matching(name)):
+            matching = _matching(name, found.notices)
+            for file in matching:
                 check_reach(file)
-            found += matching
+            found.paths.extend(matching)
         elif not path.exists() and not path.is_symlink() and _maybe_hub(name):
-            found += hub.choose_split(name, _inside(fetch(name), name, stay=False))
+            folder = fetch(name)
+            _choose(found, name, folder, _inside(folder, name, stay=False))
         else:
-            found.append(path)
+            found.paths.append(path)
     return found
+
+
+def _choose(found: Expanded, name: str, folder: Path, files: list[Path]) -> None:
+    chosen = folders.choose(name, folder, files)
+    found.paths.extend(chosen.learned)
+    found.notices.extend(chosen.notices(name))
 
 
 def _maybe_hub(name: str) -> bool:
@@ -59,9 +86,12 @@ def _maybe_hub(name: str) -> bool:
     return hub.is_hub_id(name) and not known and not Path(name).parent.is_dir()
 
 
-def _matching(pattern: str) -> list[Path]:
-    files = [Path(name) for name in sorted(glob(pattern, recursive=True))]
-    files = [file for file in files if file.is_file() and ending(file) in ENDINGS]
+def _matching(pattern: str, notices: list[str]) -> list[Path]:
+    found = [Path(name) for name in sorted(glob(pattern, recursive=True))]
+    found = [file for file in found if file.is_file() and ending(file) in ENDINGS]
+    files = [file for file in found if not folders.describes_rows(file)] or found
+    if aside := [file.name for file in found if file not in files]:
+        notices.append(f"{pattern}: not read, it describes rows: {', '.join(aside[:5])}")
     if not files:
         raise FileAccessError(f"nothing matches {pattern}", fix="look at the folder with ls")
     return files
@@ -119,15 +149,22 @@ def read_rows(path: Path | str, *, encoding: str | None = None) -> Iterator[Row 
 
 def _rows(path: Path, kind: str, encoding: str | None) -> Iterator[Row | BadRow]:
     name = str(path)
-    if kind == ".parquet":
+    if kind in BINARY:
         if path.suffix.lower() == ".gz":
             raise FileAccessError(f"{path} is packed twice", fix=f"gunzip '{path}'")
-        yield from parquet_rows(path, name)
+        yield from (parquet_rows if kind == ".parquet" else arrow_rows)(path, name)
     elif kind == ".txt":
         yield from text_rows(path, name, encoding)
     elif kind in (".csv", ".tsv"):
         with open_text(path, encoding, newline="") as stream:
-            yield from csv_rows(stream, name)
+            yield from csv_rows(
+                stream, name, quoted=kind == ".csv" or _quotes_agree(path, encoding)
+            )
     else:
         with open_text(path, encoding) as stream:
             yield from json_rows(stream, name)
+
+
+def _quotes_agree(path: Path, encoding: str | None) -> bool:
+    with open_text(path, encoding, newline="") as stream:
+        return quotes_agree(stream, str(path))

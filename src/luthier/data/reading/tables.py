@@ -1,10 +1,11 @@
 """Rows of CSV and of plain text."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from luthier.bounded import shown
 from luthier.data.reading.files import MAX_LINE_CHARS, open_text
@@ -13,6 +14,9 @@ from luthier.data.text_forms import form_of
 from luthier.data.types import Origin, Row
 from luthier.errors import LimitError, MalformedFileError, NoRowsError
 from luthier.limits import ROW_FIELDS
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_DECIDED_LINES = 100_000
 
 
 class _LimitedLines:
@@ -40,13 +44,14 @@ class _LimitedLines:
         return line
 
 
-def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
+def csv_rows(stream: TextIO, name: str, *, quoted: bool = True) -> Iterator[Row]:
     """Records of a CSV file with a header; every cell is text.
 
     The header says what separates the columns: commas, or where it has none, tabs or semicolons.
 
     Args:
         stream: Opened with `newline=""`, so that line ends inside quotes stay as they are.
+        quoted: Whether quotes about a cell belong to the file and not to the cell.
 
     Raises:
         MalformedFileError: A quote that is never closed, or records with more or fewer cells than the
@@ -63,10 +68,13 @@ def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
     problems: list[str] = []
     start = lines.number
     try:
-        header = next(csv.reader([header_line], delimiter=delimiter, strict=True))
+        rules: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        header = next(csv.reader([header_line], delimiter=delimiter, strict=True, quoting=rules))
         _check_header(header, name, start)
         start += 1
-        for record in csv.reader(lines, delimiter=delimiter, strict=True):
+        for record in csv.reader(lines, delimiter=delimiter, strict=True, quoting=rules):
+            if record and _repeats(record, header):
+                raise _joined(name, start, record[0])
             if record and len(record) != len(header):
                 counts = f"{len(record)} cells, the header has {len(header)}"
                 problems.append(f"{name} line {start}: {counts}")
@@ -84,6 +92,101 @@ def csv_rows(stream: TextIO, name: str) -> Iterator[Row]:
             + (f"; also {'; '.join(problems[1:])}" if len(problems) > 1 else ""),
             fix='put cells that hold a comma or a line end in quotes: "a, b"',
         )
+
+
+def _repeats(record: list[str], header: list[str]) -> bool:
+    return len(header) > 1 and [record[0].lstrip("\ufeff").strip('"'), *record[1:]] == header
+
+
+def _joined(name: str, line: int, cell: str) -> MalformedFileError:
+    mark = "a byte-order mark and " if cell.startswith("\ufeff") else ""
+    return MalformedFileError(
+        f"{name} line {line}: {mark}the header again",
+        why="files were joined; as a row it would teach the names of the columns",
+        fix=f"take line {line} out: sed -i.bak '{line}d' '{name}', or give the files one by one",
+    )
+
+
+def quotes_agree(stream: TextIO, name: str) -> bool:
+    """Whether the quotes of a TSV file are there to hold cells together, as in CSV.
+
+    Most such files have no quoting, and a quote is a character as any other.  It is a rule where
+    every cell that begins with one also ends with one, and where lines taken as they stand do not
+    all have the cells of the header, but records by that rule do.
+    """
+    lines = _LimitedLines(stream, name)
+    header = next(lines, "")
+    while header and not header.strip():
+        header = next(lines, "")
+    width = header.count("\t")
+    if not width:
+        return True
+    whole = even = True
+    for line in lines:
+        cells = line.rstrip("\r\n").split("\t")
+        even = even and (len(cells) == width + 1 or not line.strip())
+        whole = whole and all(_QUOTED.fullmatch(cell) for cell in cells if cell.startswith('"'))
+        if even and not whole and lines.number > _DECIDED_LINES:
+            return False
+    return whole or not even
+
+
+class Accidents:
+    """What is said of the rows of one CSV, TSV or text file when all of them were seen."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path, self._text, self._cells = path, kind == ".txt", kind in (".csv", ".tsv")
+        self._spanning = self._first = 0
+        self._sizes: list[int] = []
+        self._blocks = self._indented = 0
+
+    def see(self, row: Row) -> None:
+        """Look at one row."""
+        if self._cells and swallowed_lines(row):
+            self._first = self._first or row.origin.line
+            self._spanning += 1
+        if self._text and isinstance(text := row.fields.get("text"), str):
+            self._sizes.append(len(text))
+            self._blocks += "\n" in text
+            self._indented += text[:1].isspace()
+
+    def notices(self) -> list[str]:
+        """In a sentence each: cells that look like rows; documents, their lengths and borders."""
+        made = []
+        if self._spanning:
+            made.append(
+                f"{self._path}: {self._spanning} rows have a cell of several lines of which one looks "
+                f"like a row, the first at line {self._first}; a quote left open does that"
+            )
+        if sizes := self._sizes:
+            border = "blank lines" if self._blocks else "line ends"
+            made.append(
+                f"{self._path}: {len(sizes):,} documents of {min(sizes):,} to {max(sizes):,} characters "
+                f"(mean {sum(sizes) / len(sizes):,.0f}), parted at {border}; an end is learned behind each"
+                + self._parts()
+            )
+        return made
+
+    def _parts(self) -> str:
+        if not self._indented:
+            return ""
+        return (
+            f"; {self._indented} of them begin with white space, as the middle of a text does: "
+            'one {"text": ...} a line in JSONL keeps a text whole'
+        )
+
+
+def swallowed_lines(row: Row) -> bool:
+    """Whether a cell spans lines of which one looks like a row itself: a quote left open does that."""
+    width = len(row.fields)
+    for cell in row.fields.values():
+        if isinstance(cell, str) and "\n" in cell:
+            inner = cell.split("\n")[1:]
+            if any(
+                line.count(mark) >= width - 1 > 0 for line in inner for mark in ("\t", ",", ";")
+            ):
+                return True
+    return False
 
 
 def _check_header(header: list[str], name: str, line: int) -> None:

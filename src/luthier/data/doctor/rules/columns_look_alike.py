@@ -28,7 +28,8 @@ class ColumnsLookAlike(Rule):
 
     def look(self, row: CheckedRow) -> str | None:
         """The first such name, of a column or of a key of a turn."""
-        for name in (*(row.fields if row.sample is None else row.unused), *_inner(row)):
+        unread = row.sample is None or row.problem is not None
+        for name in (*(row.fields if unread else row.unused), *_inner(row)):
             if name not in self._known:
                 self._known[name] = _meant(name, row)
             if (meant := self._known[name]) is not None:

@@ -7,14 +7,14 @@ from luthier.errors import LuthierError
 
 
 class EncodingNotUtf8(Rule):
-    """A file whose bytes are not UTF-8; says which encoding they look like."""
+    """A file whose bytes are not UTF-8; shows which encodings it may be."""
 
     code = "encoding-not-utf8"
     severity = "error"
     title = "a file that is not UTF-8"
     why = "read as UTF-8 it cannot be decoded, and read in a wrong encoding it teaches garbage"
     example = "中文 written as the GB18030 bytes d6 d0 ce c4"
-    fix = "luthier data fix FILE --output NEW writes it as UTF-8; or --encoding NAME"
+    fix = "--encoding NAME, with the encoding it was written in"
 
     _error: LuthierError | None = None
 
@@ -28,8 +28,7 @@ class EncodingNotUtf8(Rule):
         """One finding for all such files."""
         if self._error is None:
             return None
-        name = self._error.fix.removeprefix("--encoding ")
-        fix = f"luthier data fix FILE --output NEW writes it as UTF-8; or {self._error.fix}"
         return self.finding(
-            f"{self.count:,} file{'s' * (self.count > 1)}", fix=fix, params={"encoding": name}
+            f"{self.count:,} file{'s' * (self.count > 1)}; {self._error.why}",
+            fix=self._error.fix,
         )
