@@ -183,9 +183,9 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
             raise ValueError(
                 f"it is {format_bytes(state.st_size)} long; at most {format_bytes(max_bytes)} are read"
             )
-        raw = file.read(max_bytes + 1)
-    if len(raw) > max_bytes:
-        raise ValueError(f"it is longer than {format_bytes(max_bytes)}")
+        raw = file.read(min(state.st_size, max_bytes) + 1)  # no more room is taken than it needs
+    if len(raw) > state.st_size:
+        raise ValueError("it grew while it was read")
     return raw
 
 

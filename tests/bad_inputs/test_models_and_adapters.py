@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
     "A11 a file": (template("{% include '/etc/passwd' %}{{ messages[1].content }}"), "E2", "template"),
     "A11 a walk": (template("{{ ''.__class__.__mro__[1].__subclasses__() }}"), "E2", "template"),
     "A11 for ever": (
-        template("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"), "E2", "1000000",
+        template("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"), "E2", "1,000,000",
     ),
     "A11 a gigabyte": (template("{{ 'a' * 2 ** 30 }}"), "E2", "template"),
     "A11 recursion": (template("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}"), "E2", "template"),
@@ -362,7 +362,7 @@ def test_a12_a_template_without_a_system_role_is_found_out(
     row = {"messages": [{"role": "system", "content": "Be brief."}, *TURNS]}
     code, text = trained_on(row, folder, tmp_path, capsys)
     assert code == 0, text
-    assert "has no system role: system text is put before the first user message" in text
+    assert "has no system role: system text is put before the user" in text
 
 
 def test_a12_a_template_that_drops_tool_calls_is_found_out(

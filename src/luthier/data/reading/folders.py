@@ -77,18 +77,18 @@ def choose(name: str, folder: Path, files: Sequence[Path]) -> Chosen:
             fix="name the file itself as the data set",
         )
     held_out = [path for path in rows if _words(path, folder) & _HELD_OUT]
-    train = [p for p in rows if p not in held_out and _words(p, folder) & _TRAIN]
-    learned = train or [path for path in rows if path not in held_out]
+    train = [p for p in rows if _words(p, folder) & _TRAIN and not _words(p, folder) & _HELD_OUT]
+    measuring = frozenset(held_out)
+    learned = train or [path for path in rows if path not in measuring]
     if not learned:
         raise FileAccessError(
             f"{name} has only held-out files: {', '.join(file.name for file in held_out[:5])}",
             why="files named test, validation, eval or dev are not trained on unless named themselves",
             fix=f"--dataset {held_out[0]}",
         )
+    chosen = frozenset(learned) | measuring
     aside |= {
-        path: "not learned, because others are named train"
-        for path in rows
-        if path not in learned and path not in held_out
+        path: "not learned, because others are named train" for path in rows if path not in chosen
     }
     return Chosen(learned, held_out, aside)
 

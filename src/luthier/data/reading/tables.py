@@ -176,15 +176,17 @@ class Accidents:
         )
 
 
+def _looks_like_a_row(line: str, width: int) -> bool:
+    return width > 1 and max(line.count("\t"), line.count(","), line.count(";")) >= width - 1
+
+
 def swallowed_lines(row: Row) -> bool:
     """Whether a cell spans lines of which one looks like a row itself: a quote left open does that."""
     width = len(row.fields)
     for cell in row.fields.values():
         if isinstance(cell, str) and "\n" in cell:
             inner = cell.split("\n")[1:]
-            if any(
-                line.count(mark) >= width - 1 > 0 for line in inner for mark in ("\t", ",", ";")
-            ):
+            if any(_looks_like_a_row(line, width) for line in inner):
                 return True
     return False
 
