@@ -116,7 +116,7 @@ def write_plan(context: RunContext, trainee: Trainee, planner: StepPlanner, inpu
             "parameters": trainee.num_params,
             "trained_parameters": trainee.num_trained,
             "static_bytes": trainee.static_bytes(),
-            "disk_bytes": prepare.check_disk(context, trainee, settings.save_total_limit),
+            "disk_bytes": prepare.check_disk(context, predicted.disk_bytes),
             "predicted": summary(predicted),
             "chosen": {n: [getattr(settings, n), reason] for n, reason in chosen.items()},
         },

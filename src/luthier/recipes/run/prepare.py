@@ -171,17 +171,14 @@ def hash_weights(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def check_disk(context: RunContext, trainee: Trainee, num_checkpoints: int | None) -> int:
-    """Bytes that checkpoints and result will take; refused when the disk cannot hold them."""
-    weights = sum(weight.nbytes for weight in trainee.trained.values())
-    state = 8 if "8bit" not in context.settings.optim else 2
-    one = weights + state * sum(weight.numel() for weight in trainee.trained.values())
-    needed = one * ((num_checkpoints or 10) + 2) + weights
+def check_disk(context: RunContext, needed: int) -> int:
+    """The bytes that the plan counts for checkpoints and result; refused when the disk lacks them."""
+    kept = (context.settings.save_total_limit or 10) + 2
     free = free_bytes(context.directory.path)
     if needed > free:
         raise DiskFullError(
             f"checkpoints and result need {format_bytes(needed)}, {format_bytes(free)} is free",
-            why=f"{format_count(needed // max(1, one))} checkpoints of {format_bytes(one)} are kept at once",
+            why=f"{format_count(kept)} checkpoints of {format_bytes(needed // kept)} are kept at once",
             fix="--save_total_limit 1, or --output_dir on another disk",
         )
     return needed
