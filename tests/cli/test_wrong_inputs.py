@@ -99,7 +99,7 @@ WRONG = {
     "an empty file": ((*MODEL, "--dataset", "empty.jsonl"), ["empty.jsonl has no rows"]),
     "broken JSON": ((*MODEL, "--dataset", "broken.jsonl"), ["broken.jsonl line 2"]),
     "unknown columns": ((*MODEL, "--dataset", "unknown.jsonl"), ["'bar', 'foo'", "columns:"]),
-    "another encoding": ((*MODEL, "--dataset", "latin.jsonl"), ["not UTF-8", "--encoding cp1252"]),
+    "another encoding": ((*MODEL, "--dataset", "latin.jsonl"), ["not UTF-8", "right: cp1252"]),
     "a picture": ((*MODEL, "--dataset", "picture.png"), [".png", ".jsonl"]),
     "an empty folder": ((*MODEL, "--dataset", "emptydir"), ["emptydir has no data files"]),
     "answers that are empty": ((*MODEL, "--dataset", "half_bad.jsonl"), ["5 of 10", "line 6", "1 %"]),
