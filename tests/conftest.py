@@ -1,12 +1,20 @@
 """What every test may rely on: where the shared data is, and a home of its own."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("LUTHIER_NO_PROOF", "1")  # half a minute of imports; its own tests ask for it
+
+# Fixtures wider than one test run before `luthier_home`: without this they would share the home, and
+# its lease of the device, of the person and of every other process of the suite.
+os.environ["LUTHIER_HOME"] = HOME = tempfile.mkdtemp(prefix="luthier-tests-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("LUTHIER_SHARED", CHECKOUT.parent / "shared" / "data"))
