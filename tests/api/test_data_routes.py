@@ -1,5 +1,8 @@
 """What is asked before a job: helpers answer in processes of their own."""
 
+import shlex
+from pathlib import Path
+
 from .conftest import STARTER
 
 BROKEN = b'{"messages": [{"role": "user", "content": "no answer"}]}\n'
@@ -33,6 +36,11 @@ def test_formats_plan_rows_and_a_check_of_a_broken_file(client):
     )
     assert plan.status_code == 200, plan.text
     assert plan.json()["peak_bytes"] > 0
-    assert f"--dataset {id}" in plan.json()["commands"]["cli"]
+    commands = plan.json()["commands"]
+    words = shlex.split(
+        commands["cli"]
+    )  # a path of this machine: an id means nothing to a terminal
+    assert Path(words[words.index("--dataset") + 1]).read_bytes() == good
+    assert id in commands["curl"]
     outside = {"settings": {"model": "starter", "dataset": ["/etc/passwd"]}}
     assert client.post("/api/plan", json=outside).status_code == 400

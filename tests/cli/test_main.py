@@ -64,11 +64,17 @@ def test_help_names_every_command(capsys):
 
 
 def test_help_of_train_has_every_setting_in_both_spellings(capsys):
-    code, out, _ = run(["train", "--help"], capsys)
+    code, out, _ = run(["train", "--help-settings"], capsys)
     assert code == 0
     for name in Settings.model_fields:
-        assert f"--{name}" in out
-        assert f"--{name.replace('_', '-')}" in out
+        assert f"--{name} " in out
+        assert f"--{name.replace('_', '-')} " in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, shown, _ = run(["train", "--help"], capsys)
+    assert code == 0
+    assert "--learning_rate NUMBER" in shown
+    assert "--adam_beta1" not in shown
+    assert "--help-settings" in shown
 
 
 @pytest.mark.parametrize(
@@ -146,13 +152,15 @@ def test_train_hands_settings_to_the_recipe_and_returns_its_status(tmp_path, mon
     def stopped(resolved, *, on_event):
         seen.append(resolved)
         on_event(Step(step=3, loss=0.5))
-        return type("Result", (), {"exit_code": 143})()
+        return recipe.RunResult(tmp_path / "run", "interrupted", 3, exit_code=143)
 
     monkeypatch.setattr(recipe, "run", stopped)
     words = ["train", str(config), "--load-in-4bit", "--lora-dim", "4", "--bf16"]
     code, out, err = run(words, capsys)
     assert code == 143, err
     assert "loss 0.5000" in out
+    assert out.startswith("settings and rows are right")
+    assert f"luthier train --resume true --output_dir {tmp_path / 'run'}" in out
     settings = seen[0].settings
     assert (settings.lora_dim, settings.method, settings.torch_dtype) == (4, "qlora", "bfloat16")
     assert seen[0].provenance["lora_dim"] == "--lora_dim"

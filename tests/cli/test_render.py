@@ -5,6 +5,8 @@ import json
 import pytest
 
 from luthier.cli.drawing import render
+from luthier.cli.drawing.sentences import describe
+from luthier.cli.drawing.watcher import Watcher
 from luthier.events import (
     CheckpointSaved,
     DataRead,
@@ -52,7 +54,7 @@ def test_side_by_side_wraps(capsys, monkeypatch):
 
 
 EVENTS = [
-    Started(device="cpu"),
+    Started(device="cpu", model="starter", method="lora", objective="sft", devices=1),
     Notice(text="nothing is padded"),
     DataRead(train={"mix": {"messages": 5}, "rows": {"read": 5, "cut": 0}, "tokens": 90}),
     Planned(steps=3, disk_bytes=2048, chosen={"learning_rate": [2e-4, "why"]}),
@@ -68,34 +70,36 @@ EVENTS = [
         )
         for n in (1, 2, 3)
     ),
-    Evaluated(step=3, metrics={"loss": 0.5}, best=True),
+    Evaluated(step=3, metrics={"loss": 0.5, "accuracy": 0.75}, best=True),
     CheckpointSaved(step=3, path="runs/x/checkpoints/step-000003", bytes=2**20),
+    CheckpointSaved(step=4, path="runs/x/checkpoints/step-000004", bytes=2**20),
     Finished(step=3, reason="finished", result="runs/x/result", seconds=12.0),
 ]
 
 
 def test_a_run_off_a_terminal_is_plain_lines_and_no_flood(capsys):
-    with render.Watcher() as watcher:
+    with Watcher() as watcher:
         for event in EVENTS:
             watcher.on_event(event)
     assert capsys.readouterr().out.splitlines() == [
-        "started: device cpu",
-        "notice: nothing is padded",
-        "data (train): messages 5  read 5  tokens 90",
-        "planned: steps 3  disk_bytes 2 KiB",
-        "  learning_rate: 0.0002, why",
+        "training starter on answers with LoRA on cpu",
+        "note: nothing is padded",
+        "data: 5 rows read (messages), 90 tokens",
+        "plan: 3 steps",
+        "  checkpoints and result take 2 KiB of disk",
+        "  learning_rate 0.0002: why",
         "reference 2/2",
         "training 1/3  loss 1.0000  lr 2.00e-04  1,234 tok/s  5.0 s left",
         "training 3/3  loss 0.3333  lr 2.00e-04  1,234 tok/s  5.0 s left",
-        "evaluated at step 3: loss 0.5  (best so far)",
-        "checkpoint runs/x/checkpoints/step-000003, 1 MiB",
-        "finished at step 3 in 12.0 s",
+        "held out after step 3: loss 0.5, token accuracy 75.0% (the best so far)",
+        "checkpoint saved: runs/x/checkpoints/step-000004, 1 MiB",
+        "finished after 3 steps in 12.0 s",
         "result: runs/x/result",
     ]
 
 
 def test_json_is_one_event_a_line_whatever_it_holds(capsys):
-    with render.Watcher(as_json=True) as watcher:
+    with Watcher(as_json=True) as watcher:
         watcher.on_event(Step(step=1, loss=float("nan")))
         watcher.on_event({"type": "notice", "text": "x"})
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -108,7 +112,7 @@ def test_a_terminal_gets_a_bar_with_loss_speed_and_time_left(capsys, monkeypatch
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with render.Watcher() as watcher:
+    with Watcher() as watcher:
         for event in EVENTS:
             watcher.on_event(event)
     out = capsys.readouterr().out
@@ -127,4 +131,31 @@ def test_a_terminal_gets_a_bar_with_loss_speed_and_time_left(capsys, monkeypatch
     "kind", ["started", "notice", "warning", "data", "planned", "finished", "failed"]
 )
 def test_an_event_of_an_older_version_with_fewer_fields_is_shown_all_the_same(kind):
-    assert isinstance(render.describe({"type": kind, "step": 1}), str)
+    assert isinstance(describe({"type": kind, "step": 1}), str)
+
+
+def test_a_log_fits_80_columns_and_pairs_have_one_line(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    pairs = {
+        "loss": 0.6931,
+        "accuracy": 0.25,
+        "logps_accuracy": 0.5,
+        "rewards_chosen": -1.2e-09,
+        "rewards_rejected": 2e-9,
+        "rewards_margins": 1e-9,
+    }
+    path = (
+        "/a/path/that/is/longer/than/a/line/and/may/not/be/broken/or/it/could/not/be/pasted/again"
+    )
+    with Watcher() as watcher:
+        watcher.on_event(Notice(text="a sentence that is longer than a terminal has columns " * 3))
+        watcher.on_event(Evaluated(step=0, metrics=pairs))
+        watcher.on_event(Started(model="m", path=path))
+        watcher.on_event(Finished(step=2, reason="interrupted", seconds=3.0))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80 and "/" not in line] == []
+    assert any(line.strip().endswith(path) for line in lines)
+    told = "loss 0.6931, pairs ranked right 25.0%, preferred answer likelier 50.0%, margin 0"
+    assert told in " ".join(" ".join(lines).split())
+    assert lines[-1] == "stopped after 2 steps in 3.0 s"
+    assert not any("rewards_" in line for line in lines)

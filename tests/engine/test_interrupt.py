@@ -43,9 +43,10 @@ def start(manner):
 def test_a_signal_lets_the_step_end_and_gives_the_exit_code(number, code, reason):
     process = start("polite")
     process.send_signal(number)
-    out, _ = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=20)
     assert process.returncode == code
     assert out == f"saved {reason}\n"
+    assert ("Ctrl-C again stops at once" in err) == (number == signal.SIGINT)
 
 
 def test_the_second_ctrl_c_stops_at_once():

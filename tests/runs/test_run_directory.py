@@ -134,7 +134,7 @@ def test_an_existing_run_is_refused_with_its_state_and_resume_continues_it():
         log.emit(Planned(steps=200))
         log.emit(Step(step=17, loss=0.5))
         log.emit(Finished(step=17, reason="sigterm"))
-    with pytest.raises(RunExistsError, match=r"stopped at step 17 of 200 \(sigterm\)") as caught:
+    with pytest.raises(RunExistsError, match=r"cancelled at step 17 of 200 \(sigterm\)") as caught:
         begin()
     assert "--resume true" in caught.value.fix
     assert begin(resume=True) == run
@@ -247,14 +247,14 @@ def test_a_fault_at_any_operation_of_creation_can_be_tried_again(tmp_path):
 @pytest.mark.parametrize(
     ("events", "state", "step"),
     [
-        ([], "interrupted", 0),
-        ([("started", {})], "interrupted", 0),
-        ([("started", {}), ("step", {"step": 3, "loss": 1.0})], "interrupted", 3),
+        ([], "failed", 0),
+        ([("started", {})], "failed", 0),
+        ([("started", {}), ("step", {"step": 3, "loss": 1.0})], "failed", 3),
         ([("step", {"step": 3}), ("finished", {"step": 3, "reason": "max_steps"})], "finished", 3),
-        ([("step", {"step": 3}), ("finished", {"step": 3, "reason": "sigint"})], "stopped", 3),
+        ([("step", {"step": 3}), ("finished", {"step": 3, "reason": "sigint"})], "cancelled", 3),
         ([("step", {"step": 3}), ("failed", {"what": "it broke"})], "failed", 3),
-        ([("finished", {"step": 2, "reason": "sigterm"}), ("resumed", {"from_step": 2})], "interrupted", 2),
-        ([("step", {"step": 9}), ("resumed", {"from_step": 5})], "interrupted", 5),
+        ([("finished", {"step": 2, "reason": "sigterm"}), ("resumed", {"from_step": 2})], "failed", 2),
+        ([("step", {"step": 9}), ("resumed", {"from_step": 5})], "failed", 5),
     ],
 )  # fmt: skip
 def test_the_state_is_read_from_the_events(events, state, step):
@@ -307,7 +307,7 @@ def test_a_lock_left_by_a_dead_process_is_free_even_when_its_pid_is_taken():
             assert not stale.alive
             body = {"pid": stale.pid, "start": stale.start, "boot": stale.boot, "host": stale.host}
             run.lock_file.write_text(json.dumps(body))
-            assert run.status().state == "interrupted"
+            assert run.status().lost
             with run.lock():
                 assert run.status().pid == os.getpid()
     finally:

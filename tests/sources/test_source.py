@@ -1,5 +1,6 @@
 """What `model` may name, and what becomes of it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -155,3 +156,19 @@ def test_a_file_is_not_a_model(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(ModelNotFoundError, match="is a file"):
         resolve_source(str(tmp_path / "model.gguf"))
+
+
+def test_a_base_is_named_so_that_peft_finds_it_from_anywhere(tmp_path, monkeypatch):
+    """A gallery name or a relative folder would be asked of the hub."""
+    folder = tiny_model_folder(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_source("base").base_for_others == str(folder)
+    starter = resolve_source("starter")
+    assert (Path(starter.base_for_others) / "config.json").is_file()
+    assert dataclasses.replace(starter, name="org/base").base_for_others == "org/base"
+
+
+def test_the_starter_is_found_where_an_installation_has_moved(tmp_path):
+    folder = resolve_source("starter").base
+    adapter = adapter_folder(tmp_path / "a", folder, "/another/place/luthier/starter")
+    assert resolve_source(str(adapter)).base == folder

@@ -12,17 +12,22 @@ FORM = Path(__file__).parents[2] / "src" / "luthier" / "web" / "js" / "parts" / 
 
 def again(given, **changes):
     """The settings that the form of a clone sends."""
+    detail = {"given": given, "settings": {}, "job": {"base": "starter"}}
+    return asked(f"settingsOf({{ ...fromJob({json.dumps(detail)}), ...{json.dumps(changes)} }})")
+
+
+def asked(expression):
+    """What an expression on the form is, in node."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node")
-    detail = {"given": given, "settings": {}, "job": {"base": "starter"}}
+    names = "PLACED, fromAddress, fromJob, settingsOf, withSetting"
     code = (
-        f"import {{ fromJob, settingsOf }} from {json.dumps(FORM.as_uri())};"
-        f"const form = {{ ...fromJob({json.dumps(detail)}), ...{json.dumps(changes)} }};"
-        "console.log(JSON.stringify(settingsOf(form)));"
+        f"import {{ {names} }} from {json.dumps(FORM.as_uri())};"
+        f"console.log(JSON.stringify({expression}));"
     )
-    asked = [node, "--no-warnings", "--input-type=module", "-e", code]
-    return json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    words = [node, "--no-warnings", "--input-type=module", "-e", code]
+    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
 def test_a_clone_asks_for_the_same():
@@ -38,3 +43,12 @@ def test_a_clone_asks_for_the_same():
     assert again(given) == given
     assert "load_in_8bit" not in again(given, method="lora")
     assert again({"dataset": "file-a", "load_in_4bit": True})["method"] == "qlora"
+
+
+def test_8_and_4_bits_are_settings_of_the_form():
+    assert not {"load_in_4bit", "load_in_8bit"} & set(asked("PLACED"))
+    form = "withSetting(withSetting(fromAddress({}), 'load_in_4bit', true), 'load_in_8bit', true)"
+    chosen = asked(f"settingsOf({form})")
+    assert (chosen["method"], chosen["load_in_8bit"]) == ("qlora", True)
+    assert "load_in_4bit" not in chosen
+    assert "load_in_8bit" not in asked(f"settingsOf({{ ...{form}, method: 'lora' }})")

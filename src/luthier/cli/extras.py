@@ -29,7 +29,7 @@ def require_gguf() -> None:
     """
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtraError(
-            "luthier export --to gguf needs gguf",
+            "an export to GGUF needs the package gguf",
             why="the container of llama.cpp's files is an extra, so that training alone stays small",
             fix="pip install 'luthier[export]'",
         )

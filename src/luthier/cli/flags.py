@@ -1,6 +1,7 @@
 """Every setting as a flag, made from the class of settings."""
 
 import inspect
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,6 +15,43 @@ from luthier.config.words import FLAGS, LISTS, MAPPINGS
 from luthier.errors import UsageError
 
 OTHER = "also"  # hidden option for names that are no setting: aliases, settings of other tools
+SHOWN = frozenset(
+    [
+        "model",
+        "method",
+        "objective",
+        "dataset",
+        "columns",
+        "eval_dataset",
+        "eval_split",
+        "system_prompt",
+        "seq_length",
+        "num_train_epochs",
+        "per_device_train_batch_size",
+        "learning_rate",
+        "lora_dim",
+        "load_in_4bit",
+        "load_in_8bit",
+        "output_dir",
+        "resume",
+    ]
+)
+"""Settings that `--help` shows; `--help-settings` shows all."""
+OF_DATA = frozenset(
+    [
+        "model",
+        "dataset",
+        "columns",
+        "encoding",
+        "objective",
+        "system_prompt",
+        "chat_template",
+        "train_on",
+        "seq_length",
+        "truncation",
+    ]
+)
+"""Those that matter to a command that only looks at rows."""
 _WORDS = {
     "share_prefixes": frozenset({"auto"}),
     "gradient_checkpointing": frozenset({"auto", "none", "full"}),
@@ -40,11 +78,18 @@ def normalise_settings(
     return result
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command every setting as a flag; those that were used arrive in `flags`."""
+def with_settings(
+    command: Callable[..., None], shown: frozenset[str] = SHOWN
+) -> Callable[..., None]:
+    """Give a command every setting as a flag; those that were used arrive in `flags`.
+
+    Args:
+        shown: The settings that its `--help` lists; all others are listed by `--help-settings`.
+    """
 
     def run(**given: Any) -> None:
         own = {name: given.pop(name) for name in own_names}
+        del given["help_settings"]
         others = [word.split("=", 1) for word in given.pop(OTHER) or ()]
         said: dict[str, list[str]] = {name: texts for name, texts in given.items() if texts}
         for name, text in others:
@@ -61,15 +106,47 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         option = typer.Option(
             *spellings,
             help=f"[{title}] {help_text(name)}",
+            hidden=name not in shown,
             show_default=False,
             metavar=metavar(name),
         )
         parameters.append(_parameter(name, option))
     parameters.append(_parameter(OTHER, typer.Option(f"--{OTHER}", hidden=True)))
+    listing = typer.Option(
+        "--help-settings",
+        "--help_settings",
+        callback=_list_settings,
+        is_eager=True,
+        help="Show every setting, by what it is for.",
+    )
+    parameters.append(
+        inspect.Parameter(
+            "help_settings",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, listing],
+        )
+    )
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _list_settings(asked: bool) -> None:
+    """Every setting under the heading of its group, and an end."""
+    if not asked:
+        return
+    titles = {first: title for title, first in GROUPS.items()}
+    for name in Settings.model_fields:
+        if name in titles:
+            typer.echo(f"\n{titles[name]}")
+        for spelling in dict.fromkeys((name, name.replace("_", "-"))):
+            typer.echo(f"  --{spelling} {metavar(name)}")
+        typer.echo(
+            textwrap.fill(help_text(name), 80, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        )
+    raise typer.Exit
 
 
 def _parameter(name: str, option: Any) -> inspect.Parameter:

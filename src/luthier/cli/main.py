@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from luthier.cli.examples import add_examples
 from luthier.errors import LuthierError
 from luthier.surroundings import set_surroundings
 
@@ -40,6 +41,7 @@ def build(asked: str | None) -> typer.Typer:
     app.callback()(_version)
     for name in COMMANDS:
         import_module(f"luthier.cli.commands.{name}").register(app, asked)
+    add_examples(app)
     return app
 
 
@@ -60,7 +62,7 @@ def _version(
     """Fine-tune a language model on your data and your machine."""
 
 
-SWITCHES = frozenset({"json", "exact", "ignore_plan", "no_proof"})
+SWITCHES = frozenset({"json", "exact", "ignore_plan", "no_proof", "help_settings"})
 """Options of these commands that never take a value."""
 
 TAKE_SETTINGS = {

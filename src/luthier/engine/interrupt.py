@@ -1,11 +1,14 @@
 """Stopping when asked: SIGTERM and the first Ctrl-C let the step end, the second Ctrl-C does not."""
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 EXIT_SIGTERM, EXIT_SIGINT = 143, 130
+STOPPING = b"\nstopping: the step at work is finished and saved; Ctrl-C again stops at once\n"
 
 
 class Interrupt:
@@ -56,3 +59,5 @@ class Interrupt:
             raise KeyboardInterrupt
         self._interrupted = True
         self.request(EXIT_SIGINT)
+        with contextlib.suppress(OSError):  # standard error may be closed; the stop counts anyway
+            os.write(2, STOPPING)  # not through a buffer that the signal may have interrupted

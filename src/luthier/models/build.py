@@ -68,7 +68,7 @@ def make_config(fields: Mapping[str, Any], report: list[str]) -> PretrainedConfi
         raise ArchitectureError(
             f"model_type {model_type!r} is not built into transformers here: "
             + first_line(error).partition(" Should contain one of")[0],  # a list of hundreds
-            why="luthier runs no code that comes with a model",
+            why="no code that comes with a model is run here",
             fix="pip install -U transformers, or choose a known family: luthier gallery list",
         ) from error
     except _REFUSALS as error:

@@ -56,7 +56,7 @@ def save_model(
         raise ModelError(
             f"{len(unmerged)} layers still carry an adapter, first {unmerged[0]}",
             why="a whole model is saved with its adapter merged",
-            fix="luthier export RUN --to merged",
+            fix="luthier export RUN --to merged --output FOLDER",
         )
     for name, layer in list(model.named_modules()):
         if isinstance(layer, QuantisedLinear):

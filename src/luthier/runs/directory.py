@@ -159,7 +159,12 @@ class RunDirectory:
         except FileNotFoundError:
             saved = False
         status = self.status()
-        return not saved and status.step == 0 and status.state in ("failed", "stopped")
+        return (
+            not saved
+            and status.step == 0
+            and status.state in ("failed", "cancelled")
+            and not status.lost
+        )
 
     def _begin_again(self) -> bool:
         """Begin anew in the place of a run that never trained; False if it did."""

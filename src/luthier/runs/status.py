@@ -8,7 +8,12 @@ from typing import Literal
 from luthier.events import Failed, Finished, Planned, Resumed, Started, Step, read_events
 from luthier.locks import read_owner
 
-State = Literal["running", "finished", "failed", "stopped", "interrupted"]
+State = Literal["running", "finished", "failed", "cancelled"]
+"""The words that jobs of the service have for the same."""
+
+LOST = "its process is gone"
+"""Why a run failed that neither ended nor has anybody working in it."""
+
 STOPPED_REASONS = {"stopped", "sigterm", "sigint", "interrupted"}
 
 
@@ -17,12 +22,17 @@ class Status:
     """A run at a glance."""
 
     path: Path
-    state: State  # interrupted: it neither ended nor is anybody working in it
+    state: State
     step: int
     total_steps: int | None
     loss: float | None  # of the last step
     pid: int | None  # of the process at work
     reason: str  # why it ended, in its own words
+
+    @property
+    def lost(self) -> bool:
+        """Whether it did not say how it ended."""
+        return self.state == "failed" and self.reason == LOST
 
     def __str__(self) -> str:
         total = f" of {self.total_steps:,}" if self.total_steps is not None else ""
@@ -52,10 +62,10 @@ def read_status(path: Path, *, events_file: Path, lock_file: Path) -> Status:
     pid = owner.pid if owner is not None and owner.alive else None
     state: State
     if ending is None:
-        state, reason = ("interrupted" if pid is None else "running"), ""
+        state, reason = ("failed", LOST) if pid is None else ("running", "")
     elif isinstance(ending, Failed):
         state, reason = "failed", ending.what
     else:
         reason = ending.reason
-        state = "stopped" if reason in STOPPED_REASONS else "finished"
+        state = "cancelled" if reason in STOPPED_REASONS else "finished"
     return Status(path, state, step, total, loss, pid, reason)

@@ -18,13 +18,6 @@ from luthier.runs import RunDirectory, list_runs
 from luthier.service.records import Job
 from luthier.service.states import State
 
-_STATES: dict[str, State] = {
-    "running": "running",
-    "finished": "finished",
-    "failed": "failed",
-    "stopped": "cancelled",
-    "interrupted": "failed",
-}
 _Signature = tuple[int, int, bool]
 
 
@@ -89,7 +82,7 @@ def _given(saved: Resolved) -> dict[str, Any]:
 
 def _read(run: RunDirectory, owner: Owner | None) -> Job:
     status, saved = run.status(), load_saved(run.settings_file)
-    state = _STATES[status.state]
+    state: State = status.state
     created = float(run.info["created"])
     first, last, error = created, created, None
     for event in read_events(run.events_file):
@@ -97,7 +90,7 @@ def _read(run: RunDirectory, owner: Owner | None) -> Job:
         last = event.time
         if isinstance(event, Failed):
             error = {name: getattr(event, name) for name in ("code", "what", "why", "fix")}
-    if status.state == "interrupted":
+    if status.lost:
         error = WorkerLostError(
             f"its process was gone at step {status.step}",
             why="it did not say how it ended",

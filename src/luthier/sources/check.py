@@ -62,7 +62,7 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
     if config.get("auto_map") and not family_of(config).known:
         raise RemoteCodeError(
             f"{path} asks for code of its own: model_type {model_type!r} with auto_map",
-            why="luthier runs no code that comes with a model; only types built into transformers load",
+            why="no code that comes with a model is run here; only types built into transformers load",
             fix="choose a model of a known family: luthier gallery list",
         )
     if not (family := family_of(config)).trains:

@@ -58,6 +58,12 @@ class ModelSource:
     config: dict[str, Any]
     run: Path | None = None
 
+    @property
+    def base_for_others(self) -> str:
+        """The base as other tools find it, wherever they run: a hub id, or the absolute folder."""
+        on_hub = _looks_like_hub_id(self.name) and not Path(self.name).expanduser().is_dir()
+        return self.name if on_hub else str(self.base.resolve())
+
 
 def resolve_source(
     model: str, *, revision: str | None = None, progress: Progress | None = None
@@ -108,7 +114,7 @@ def _resolve(model: str, revision: str | None, *, hops: int, fetch: Fetch) -> Mo
         raise ModelError(
             f"{model} is an adapter on an adapter, {MAX_HOPS} times over",
             why="a base that leads back to itself has no weights",
-            fix="merge the adapter: luthier export RUN --to merged",
+            fix="merge the adapter: luthier export RUN --to merged --output FOLDER",
         )
     text = model.strip()
     if not text:
@@ -203,6 +209,8 @@ def _on_base(path: Path, named: str, *, hops: int, fetch: Fetch) -> ModelSource:
     beside = path / named  # relative to the adapter, when the two were moved together
     here = named if Path(named).is_absolute() or not beside.is_dir() else str(beside)
     absent = Path(named).is_absolute() and not Path(named).is_dir()
+    if absent and Path(named).parts[-2:] == ("luthier", "starter"):
+        here, absent = "starter", False  # the package's own, of an installation that has moved
     if "://" in named or absent:
         raise AdapterError(
             f"the adapter {path} was trained on {named}, which is not here",
@@ -214,7 +222,7 @@ def _on_base(path: Path, named: str, *, hops: int, fetch: Fetch) -> ModelSource:
         raise AdapterError(
             f"the adapter {path} was trained on {named}, which is an adapter itself",
             why="one adapter is applied to a base, not two",
-            fix="merge the first: luthier export RUN --to merged",
+            fix="merge the first: luthier export RUN --to merged --output FOLDER",
         )
     if (path / "adapter_model.bin").is_file():
         check_weights_there(path)  # a pickle alone is refused before anything is copied

@@ -25,12 +25,12 @@ def register(app: typer.Typer, asked: str | None) -> None:
         rich_markup_mode=None,
     )
     if asked == "data":
-        from luthier.cli.flags import with_settings
+        from luthier.cli.flags import OF_DATA, with_settings
 
-        data.command("check")(with_settings(check))
-        data.command("fix")(with_settings(fix))
-        data.command("show")(with_settings(show))
-        data.command("estimate")(with_settings(estimate))
+        data.command("check")(with_settings(check, OF_DATA))
+        data.command("fix")(with_settings(fix, frozenset({"columns", "encoding"})))
+        data.command("show")(with_settings(show, OF_DATA))
+        data.command("estimate")(with_settings(estimate, OF_DATA))
     data.command("formats")(formats)
     app.add_typer(data, name="data")
 

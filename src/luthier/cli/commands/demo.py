@@ -28,11 +28,11 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
 def demo(output_dir: OutputDir = None) -> None:
     """Fine-tune the built-in model on built-in data and look at the difference; offline."""
-    from luthier.cli.drawing import render
+    from luthier.cli.drawing.watcher import Watcher
     from luthier.recipes.demo import run_demo
 
     folder = output_dir or _free_folder()
-    with render.Watcher(brief=True) as watcher:
+    with Watcher(brief=True) as watcher:
         found = run_demo(folder, on_event=watcher.on_event, on_stage=_stage(watcher))
     _summary(found, folder)
     for ended in (found.sft, found.dpo):
@@ -69,7 +69,7 @@ def _stage(watcher: Any) -> Any:
 
 
 def _summary(found: "DemoResult", folder: Path) -> None:
-    from luthier.cli.drawing import render
+    from luthier.cli.drawing import next_steps, render
 
     rows = [
         *_changes("SFT", found.sft, {"loss": "held-out loss", "accuracy": "token accuracy"}),
@@ -91,7 +91,15 @@ def _summary(found: "DemoResult", folder: Path) -> None:
     ]
     render.line("")
     render.table(rows, as_json=False)
-    render.line(f"\nwritten to {folder}; talk to it: luthier chat {folder / 'sft'}")
+    render.line(f"\nwritten to {folder}")
+    run = next_steps.word(folder / "sft")
+    next_steps.show(
+        [
+            (f"luthier chat {run}", "talk to it; /compare TEXT asks the base too"),
+            ("luthier serve", "the same on a page: data, jobs, charts, chat"),
+            ("luthier data formats", "how rows of your own may be written"),
+        ]
+    )
 
 
 def _changes(stage: str, ended: "RunResult", names: dict[str, str]) -> list[dict[str, Any]]:

@@ -48,7 +48,8 @@ def train(
     import os
     import sys
 
-    from luthier.cli.drawing import render
+    from luthier.cli.drawing import next_steps, render
+    from luthier.cli.drawing.watcher import Watcher
     from luthier.config.continued import load_or_continue
     from luthier.planner.refuse import IGNORE
     from luthier.recipes.before.preflight import preflight
@@ -60,9 +61,11 @@ def train(
         os.environ[SKIP] = "1"
     resolved = load_or_continue(config, flags)
     preflight(resolved)
+    if not as_json:
+        render.line("settings and rows are right; the libraries are loaded now, some seconds")
     from luthier.recipes.run.train import run  # imports torch: only when asked to train
 
-    with render.Watcher(as_json=as_json) as watcher:
+    with Watcher(as_json=as_json) as watcher:
 
         def show(event: Event) -> None:
             if as_json or event.type != "failed":  # `main` reports the error itself, with its fix
@@ -72,4 +75,8 @@ def train(
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         result = run(resolved, on_event=show)
+    if not as_json:
+        next_steps.show(
+            next_steps.after_training(result.path, reason=result.reason, step=result.step)
+        )
     raise typer.Exit(result.exit_code)

@@ -14,7 +14,7 @@ def show(advice: Advice, *, written: Path | None) -> None:
     of_setting = max(len(reason.setting) for reason in advice.reasons)
     of_value = max(len(_value(reason)) for reason in advice.reasons)
     width = max(
-        40, min(120, shutil.get_terminal_size((110, 24)).columns) - of_setting - of_value - 4
+        40, min(120, shutil.get_terminal_size((80, 24)).columns) - of_setting - of_value - 4
     )
     for reason in advice.reasons:
         source = SOURCES[reason.source].title

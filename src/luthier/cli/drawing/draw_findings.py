@@ -136,7 +136,7 @@ def _findings(findings: list[Mapping[str, Any]]) -> Iterator[str]:
     if not findings:
         yield ""
         yield "nothing was found"
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    width = min(shutil.get_terminal_size((80, 24)).columns, 120)
     colour = sys.stdout.isatty()
     for one in findings:
         severity, code = one["severity"], one["code"]

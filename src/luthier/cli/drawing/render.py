@@ -1,7 +1,4 @@
-"""Everything that is drawn: the only user of rich.
-
-A live bar on a terminal, plain lines elsewhere, JSON where it was asked for.
-"""
+"""Lines, tables and columns: plain text, a table on a terminal, JSON where it was asked for."""
 
 import itertools
 import json
@@ -9,20 +6,13 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from luthier.events import Event
-from luthier.units import format_bytes, format_duration, format_rate
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from luthier.units import format_bytes
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TURNS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-LONGEST_CELL = 60
-SECONDS_BETWEEN_LINES = 1.0
-QUIET = {"started", "notice", "planned", "data", "checkpoint", "finished"}
 
 
 def clean(text: str) -> str:
@@ -114,7 +104,7 @@ def side_by_side(titles: Sequence[str], texts: Sequence[str]) -> None:
 
 def columns(titles: Sequence[str], texts: Sequence[str]) -> list[str]:
     """The lines of texts side by side."""
-    total = shutil.get_terminal_size((100, 24)).columns
+    total = shutil.get_terminal_size((80, 24)).columns
     width = max(20, (min(total, 160) - 3 * (len(texts) - 1)) // len(texts))
     wrapped = [
         [
@@ -151,159 +141,3 @@ def marked(pieces: Iterable[tuple[str, float]]) -> str:
     stretches = itertools.groupby(pieces, key=lambda piece: piece[1] > 0)
     joined = ((learned, "".join(text for text, _ in stretch)) for learned, stretch in stretches)
     return "".join(f"«{text}»" if learned else text for learned, text in joined)
-
-
-class Watcher:
-    """Shows the events of a run as they come.
-
-    Args:
-        as_json: Each event as a line of JSON instead.
-        brief: Only progress, evaluations, warnings and the end.
-    """
-
-    def __init__(self, *, as_json: bool = False, brief: bool = False) -> None:
-        self._as_json, self._brief = as_json, brief
-        self._total: int | None = None
-        self._last_line = 0.0
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        if not self._as_json and sys.stdout.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}", markup=False),
-            )
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def on_event(self, event: Event | Mapping[str, Any]) -> None:
-        """Show one event."""
-        fields: dict[str, Any] = event.as_dict() if isinstance(event, Event) else dict(event)
-        if self._as_json:
-            sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
-            return
-        if fields["type"] == "planned":
-            self._total = fields.get("steps")
-        if fields["type"] in ("step", "reference"):
-            self._advance(fields)
-        elif (text := describe(fields)) and not (self._brief and fields["type"] in QUIET):
-            self.say(text)
-
-    def title(self, text: str) -> None:
-        """A heading; what was drawn for an earlier run is left alone."""
-        self._task = None
-        self.say(f"\n{text}")
-
-    def side_by_side(self, title: str, names: Sequence[str], texts: Sequence[str]) -> None:
-        """Texts in columns, above the bar."""
-        self.say(f"> {title}")
-        for part in columns(names, texts):
-            self.say(part)
-
-    def say(self, text: str) -> None:
-        """A line or several, above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(clean_lines(text), markup=False, highlight=False)
-        else:
-            sys.stdout.write(clean_lines(text) + "\n")
-            sys.stdout.flush()
-
-    def _advance(self, fields: Mapping[str, Any]) -> None:
-        training = fields["type"] == "step"
-        done = fields["step"] if training else fields["done"]
-        total = self._total if training else fields["total"]
-        figures = step_figures(fields) if training else ""
-        title = "training" if training else "reference"
-        if self._bar is not None:
-            if self._task is None or self._bar.tasks[-1].description != title:
-                self._task = self._bar.add_task(title, total=total, figures="")
-            self._bar.update(self._task, completed=done, total=total, figures=figures)
-            return
-        now = fields.get("time", 0.0)
-        if done == total or done == 1 or now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            of = f"/{total:,}" if total else ""
-            line(f"{title} {done:,}{of}  {figures}".rstrip())
-
-
-def step_figures(fields: Mapping[str, Any]) -> str:
-    """Loss, learning rate, speed and time left of a step."""
-    formats: dict[str, Callable[[float], str]] = {
-        "loss": lambda value: f"loss {value:.4f}",
-        "learning_rate": lambda value: f"lr {value:.2e}",
-        "tokens_per_s": format_rate,
-        "eta_s": lambda value: f"{format_duration(value)} left",
-    }
-    shown = ((name, fields.get(name)) for name in formats)
-    return "  ".join(formats[name](value) for name, value in shown if value is not None)
-
-
-def describe(fields: Mapping[str, Any]) -> str:
-    """An event that is not a step, in a line or a few."""
-    kind = fields["type"]
-    if kind in ("notice", "warning"):
-        return f"{kind}: {fields.get('text', '')}"
-    if kind == "resumed":
-        return f"resumed from step {fields['from_step']:,}"
-    if kind == "evaluated":
-        worse = fields.get("start_was_better") is True
-        said = "best so far, but worse than before training" if worse else "best so far"
-        best = f"  ({said})" if fields.get("best") is True else ""
-        return (
-            f"evaluated at step {fields['step']:,}: {_figures(fields.get('metrics', fields))}{best}"
-        )
-    if kind == "checkpoint":
-        size = f", {format_bytes(fields['bytes'])}" if fields.get("bytes") else ""
-        return f"checkpoint {fields['path']}{size}"
-    if kind == "finished":
-        return "\n".join(_finished(fields))
-    if kind == "failed":
-        return f"failed: {fields.get('what', '')}"
-    if kind == "data":
-        return "\n".join(_data(fields))
-    if kind in ("started", "planned"):
-        hidden = {"type", "time", "elapsed_s"}
-        plain = {name: value for name, value in fields.items() if name not in hidden}
-        chosen = fields.get("chosen") or {}
-        reasons = [f"  {name}: {cell(value)}, {why}" for name, (value, why) in chosen.items()]
-        return "\n".join([f"{kind}: {_figures(plain)}", *reasons])
-    return ""
-
-
-def _data(fields: Mapping[str, Any]) -> Iterable[str]:
-    """What the rows of each part became."""
-    for part in ("train", "eval"):
-        report = fields.get(part)
-        if isinstance(report, Mapping):
-            rows = report.get("rows")
-            counts = rows if isinstance(rows, Mapping) else {"rows": rows}
-            shown = {name: count for name, count in counts.items() if count}
-            totals = {name: report.get(name) for name in ("tokens", "supervised_tokens")}
-            yield f"data ({part}): {_figures({**(report.get('mix') or {}), **shown, **totals})}"
-
-
-def _finished(fields: Mapping[str, Any]) -> Iterable[str]:
-    seconds = fields.get("seconds")
-    took = f" in {format_duration(seconds)}" if seconds is not None else ""
-    yield f"{fields.get('reason', 'finished')} at step {fields['step']:,}{took}"
-    if fields.get("result"):
-        yield f"result: {fields['result']}"
-
-
-def _figures(values: Mapping[str, Any]) -> str:
-    plain = (
-        (name, value)
-        for name, value in values.items()
-        if value is not None and not isinstance(value, Mapping | list)
-    )
-    return "  ".join(f"{name} {_named(name, value)}" for name, value in plain)

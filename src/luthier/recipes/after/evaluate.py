@@ -122,7 +122,7 @@ def _settings(
             raise SettingsError(
                 f"--objective dpo, and {name} is not a run",
                 why="preferences are measured against the model that training started from",
-                fix="luthier eval RUN, with a run of objective dpo; or --objective sft",
+                fix="luthier eval RUN --dataset FILE, where RUN has objective dpo; or --objective sft",
             )
         method = "lora" if source.adapter else "full"
         resolved = load({"model": name, "dataset": list(dataset), "objective": objective})

@@ -89,13 +89,13 @@ def export_adapter(name: str, output: Path) -> Exported:
     """
     source = resolve_source(name)
     adapter = _adapter_of(name, source)
-    config = read_adapter_config(adapter) | {"base_model_name_or_path": _base_name(source)}
+    config = read_adapter_config(adapter) | {"base_model_name_or_path": source.base_for_others}
     size = (adapter / WEIGHTS).stat().st_size
     with DurableFolder(output, kind="adapter", needed_bytes=size + 2**24) as new:
         shutil.copyfile(adapter / WEIGHTS, new.path / WEIGHTS)
         new.write(CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
         notices = _write_beside(new, source, "adapter", known_rows(source))
-    return Exported(output, "adapter", size, _base_name(source), notices=notices)
+    return Exported(output, "adapter", size, source.base_for_others, notices=notices)
 
 
 def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Exported:
@@ -145,7 +145,15 @@ def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Expo
         save_model(model, new.path, config=source.config)
         notices = _write_beside(new, source, "merged", rows, notes=notes, model=model)
     return Exported(
-        output, "merged", size, _base_name(source), dtype_name, share, effect, rows.said, notices
+        output,
+        "merged",
+        size,
+        source.base_for_others,
+        dtype_name,
+        share,
+        effect,
+        rows.said,
+        notices,
     )
 
 
@@ -154,7 +162,7 @@ def _judge(name: str, share: float, effect: float, dtype: str, output: Path) -> 
         raise NonFiniteError(
             f"logits of {name} are not numbers",
             why="base, adapter or their sum holds values that are not finite",
-            fix="luthier export with --torch-dtype float32",
+            fix=f"luthier export {name} --to merged --torch-dtype float32 --output {output}",
         )
     if share > WORST_SHARE:
         raise AdapterError(
@@ -193,11 +201,6 @@ def _adapter_of(name: str, source: ModelSource) -> Path:
             fix=f"luthier export {name} --to merged --output FOLDER",
         )
     return source.adapter
-
-
-def _base_name(source: ModelSource) -> str:
-    """The base as other tools find it: a hub id, or a folder wherever it is opened from."""
-    return str(source.base.resolve()) if Path(source.name).is_dir() else source.name
 
 
 def _write_beside(

@@ -51,7 +51,7 @@ def write_result(
     kind = "model" if trainee.adapters is None else "adapter"
     with DurableFolder(target, kind=kind, record={}, needed_bytes=needed, replace=True) as new:
         if trainee.adapters is not None:
-            save_adapter(trainee.adapters, new.path, source.name)
+            save_adapter(trainee.adapters, new.path, source.base_for_others)
         else:
             save_model(trainee.model, new.path, config=source.config)
         write_text_side(

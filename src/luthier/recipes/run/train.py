@@ -280,7 +280,11 @@ def _keep_last_good(error: NonFiniteError, step: int, watcher: Watcher) -> NonFi
 
 def _say_failed(context: RunContext, error: BaseException) -> None:
     """The last event of a run that failed; where even that cannot be written, the error still rises."""
-    said: dict[str, Any] = {"code": "E000", "why": "", "fix": "luthier runs show"}
+    said: dict[str, Any] = {
+        "code": "E000",
+        "why": "",
+        "fix": f"luthier runs show {context.directory.path}",
+    }
     if isinstance(error, LuthierError):
         said |= error.as_dict()
     elif isinstance(error, KeyboardInterrupt):

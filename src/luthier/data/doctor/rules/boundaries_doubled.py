@@ -16,7 +16,7 @@ class BoundariesDoubled(Rule):
     title = "BOS or EOS twice"
     why = "the model was never shown two of them in a row, and does not see them so at chat time"
     example = {"text": "<s><s>[INST] 2 + 2? [/INST] 4 </s></s>"}
-    fix = "luthier data fix leaves one; or remove them from the text, they are added where missing"
+    fix = "luthier data fix FILE --output NEW leaves one; or remove them from the text, they are added where missing"
 
     def __init__(self, facts: Facts) -> None:
         super().__init__(facts)

@@ -10,4 +10,4 @@ class ChosenEqualsRejected(BadRowRule):
     title = "chosen and rejected are the same"
     why = "the gradient of such a pair is zero: it costs two forward passes and teaches nothing"
     example = {"prompt": "What is 2 + 2?", "chosen": "4", "rejected": "4"}
-    fix = "luthier data fix drops these rows; or write an answer that is worse"
+    fix = "luthier data fix FILE --output NEW drops these rows; or write an answer that is worse"

@@ -16,7 +16,7 @@ class ControlCharacters(Rule):
     title = "control characters"
     why = "no keyboard writes them: they come from terminals, PDFs and damaged files"
     example = {"instruction": "Say hello.", "output": "\x1b[1mHello\x1b[0m"}
-    fix = "luthier data fix takes them out"
+    fix = "luthier data fix FILE --output NEW takes them out"
 
     def look(self, row: CheckedRow) -> str | None:
         """Which one, and how often."""

@@ -10,4 +10,4 @@ class EmptyAnswer(BadRowRule):
     title = "empty answer"
     why = "there is nothing to learn from it, and as text it teaches to say nothing"
     example = {"instruction": "Name a prime number.", "input": "", "output": ""}
-    fix = "luthier data fix drops these rows; or write the answers"
+    fix = "luthier data fix FILE --output NEW drops these rows; or write the answers"

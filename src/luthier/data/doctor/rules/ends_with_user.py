@@ -19,7 +19,7 @@ class EndsWithUser(Rule):
             {"role": "user", "content": "Bye."},
         ]
     }
-    fix = "luthier data fix drops the trailing turns; or add the answer"
+    fix = "luthier data fix FILE --output NEW drops the trailing turns; or add the answer"
 
     def look(self, row: CheckedRow) -> str | None:
         """Who has the last word."""

@@ -50,7 +50,7 @@ class InvisibleCharacters(Rule):
     title = "invisible characters"
     why = "they split words into rare tokens, and the model learns to write what nobody sees"
     example = {"instruction": "Say hello.", "output": "Hel\u200blo."}
-    fix = "luthier data fix takes byte-order marks and zero-width spaces out"
+    fix = "luthier data fix FILE --output NEW takes byte-order marks and zero-width spaces out"
 
     def look(self, row: CheckedRow) -> str | None:
         """Which one, and how often."""

@@ -10,4 +10,4 @@ class NoAnswer(BadRowRule):
     title = "no answer to learn from"
     why = "without a turn of the assistant no token of the row carries loss"
     example = {"messages": [{"role": "user", "content": "What is 2 + 2?"}]}
-    fix = "luthier data fix drops these rows; or write the answers"
+    fix = "luthier data fix FILE --output NEW drops these rows; or write the answers"

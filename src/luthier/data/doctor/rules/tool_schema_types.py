@@ -19,7 +19,7 @@ class ToolSchemaTypes(Rule):
     title = "tool schemas with unknown types"
     why = "at chat time tools are described with JSON Schema's types, which these are not"
     example = {"tools": [{"name": "weather", "parameters": {"type": "dict", "properties": {}}}]}
-    fix = "luthier data fix writes object for dict, number for float, array for list and tuple"
+    fix = "luthier data fix FILE --output NEW writes object for dict, number for float, array for list and tuple"
 
     def look(self, row: CheckedRow) -> str | None:
         """The unknown types of the row."""

@@ -14,7 +14,9 @@ from luthier.planner.marks import fit_marks
 
 SIMPLE = frozenset(
     {"model", "method", "objective", "dataset", "eval_split", "num_train_epochs", "learning_rate",
-     "lora_dim", "seq_length", "per_device_train_batch_size", "dpo_beta", "load_in_4bit"}
+     "lora_dim", "lora_alpha", "seq_length", "per_device_train_batch_size",
+     "gradient_accumulation_steps", "system_prompt", "apply_chat_template", "dpo_beta",
+     "load_in_4bit", "load_in_8bit"}
 )  # fmt: skip
 """What a form shows at first."""
 

@@ -8,13 +8,21 @@ from typing import Any
 import yaml
 
 
-def commands(settings: Mapping[str, Any], *, base_url: str) -> dict[str, str]:
-    """How a job with these settings is started elsewhere; no token is in any of them."""
+def commands(
+    settings: Mapping[str, Any], *, base_url: str, here: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """How a job with these settings is started elsewhere; no token is in any of them.
+
+    Args:
+        here: The same with paths of this machine, for what is run on it; ids mean something to
+            the service alone.
+    """
     plain = {name: value for name, value in settings.items() if value is not None}
+    paths = {name: value for name, value in (here or settings).items() if value is not None}
     return {
-        "cli": _cli(plain),
-        "yaml": yaml.safe_dump(plain, sort_keys=False, allow_unicode=True),
-        "python": _python(plain),
+        "cli": _cli(paths),
+        "yaml": yaml.safe_dump(paths, sort_keys=False, allow_unicode=True),
+        "python": _python(paths),
         "openai": _openai(plain, base_url),
         "curl": _curl(plain, base_url),
     }
@@ -23,15 +31,14 @@ def commands(settings: Mapping[str, Any], *, base_url: str) -> dict[str, str]:
 def _cli(settings: Mapping[str, Any]) -> str:
     words = ["luthier", "train"]
     for name, value in settings.items():
-        words += [f"--{name}", shlex.quote(_word(value))]
+        for one in value if isinstance(value, list | tuple) else [value]:
+            words += [f"--{name}", shlex.quote(_word(one))]
     return " ".join(words)
 
 
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 

@@ -121,7 +121,9 @@ def plan(request: Request, body: PlanRequest) -> Response:
     settings = resolved_paths(found, asked)
     answer = found.help("plan", {"settings": settings, "device": body.device}, timeout_s=PLAN_S)
     host = request.headers.get("host", "127.0.0.1")
-    return ApiJson({**answer, "commands": commands(asked, base_url=f"http://{host}")})
+    return ApiJson(
+        {**answer, "commands": commands(asked, base_url=f"http://{host}", here=settings)}
+    )
 
 
 def resolved_paths(found: Parts, asked: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,8 @@ export const PLACED = [
   "objective",
   "output_dir",
   "resume",
-  "load_in_4bit",
-  "load_in_8bit",
 ];
-const BITS = ["load_in_4bit", "load_in_8bit"];
+export const BITS = ["load_in_4bit", "load_in_8bit"];
 
 export const without = (values, name) =>
   Object.fromEntries(Object.entries(values).filter(([key]) => key !== name));
@@ -39,6 +37,21 @@ export const toAddress = (form) => ({
   s: Object.keys(form.more).length ? JSON.stringify(form.more) : "",
 });
 
+/** The form with one more setting; bits of the base mean `qlora`, and there is one kind of them. */
+export function withSetting(form, name, value) {
+  const others = without(form.more, name);
+  const more = value === undefined ? others : { ...others, [name]: value };
+  if (!BITS.includes(name) || value !== true) return { ...form, more };
+  return {
+    ...form,
+    method: "qlora",
+    more: without(
+      more,
+      BITS.find((one) => one !== name),
+    ),
+  };
+}
+
 /** The form of a job again; what it has no field for, such as a second file, comes along. */
 export function fromJob(detail) {
   const given = Object.keys(detail.given ?? {}).length ? detail.given : detail.settings;
@@ -48,7 +61,6 @@ export function fromJob(detail) {
   );
   for (const name of ["dataset", "eval_dataset"])
     if (Array.isArray(given[name]) && given[name].length > 1) more[name] = given[name];
-  for (const name of BITS) if (given[name]) more[name] = true;
   const method = given.method ?? (BITS.some((name) => given[name]) ? "qlora" : "lora");
   return {
     model: given.model ?? detail.job.base,

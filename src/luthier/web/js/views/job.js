@@ -169,7 +169,9 @@ function Actions({ job, act, path, onError }) {
         </${LinkButton}>`
   }
     ${Object.entries(ACTIONS)
-      .filter(([, [states]]) => states.includes(job.state))
+      .filter(
+        ([verb, [states]]) => states.includes(job.state) && (job.managed || verb === "cancel"),
+      )
       .map(
         ([verb, [, icon]]) =>
           html`<${Button} key=${verb} icon=${icon} onClick=${() =>
@@ -180,6 +182,7 @@ function Actions({ job, act, path, onError }) {
       </${LinkButton}>
     ${
       ended &&
+      job.managed &&
       html`<${Button} kind="plain" icon="trash" onClick=${() => setAsked("delete")}>${t("delete")}
       </${Button}>`
     }

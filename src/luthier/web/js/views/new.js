@@ -1,9 +1,18 @@
 // A job in three choices, with what it will take beside them.  The form is in the address.
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { get, post, useData } from "../api.js";
 import { t } from "../i18n.js";
 import { go, replace } from "../route.js";
-import { PLACED, fromAddress, fromJob, settingsOf, toAddress, without } from "../parts/form.js";
+import {
+  BITS,
+  PLACED,
+  fromAddress,
+  fromJob,
+  settingsOf,
+  toAddress,
+  withSetting,
+  without,
+} from "../parts/form.js";
 import { Button, ErrorNote, PageHead, toast } from "../parts/basic.js";
 import { FileChoice, ModelChoice } from "../parts/choose.js";
 import { Live } from "../parts/plan.js";
@@ -20,6 +29,11 @@ export default function NewJob({ route }) {
   const [busy, setBusy] = useState(false);
   const known = useData("api/settings");
   const settings = known.data?.settings ?? [];
+  const shown = useRef(route);
+  useEffect(() => {
+    if (shown.current !== route) setForm(fromAddress(route.query)); // a link, or the way back
+    shown.current = route;
+  }, [route]);
   useEffect(() => {
     if (route.query.from)
       get(`api/jobs/${encodeURIComponent(route.query.from)}`).then(
@@ -34,8 +48,7 @@ export default function NewJob({ route }) {
     replace("new", toAddress(next));
   };
   const set = (name, value) => {
-    const others = without(form.more, name);
-    change({ more: value === undefined ? others : { ...others, [name]: value } });
+    change(withSetting(form, name, value));
   };
   const take = ({ method = form.method, objective = form.objective, ...more }) =>
     change({ method, objective, more: { ...form.more, ...more } });
@@ -137,7 +150,8 @@ export default function NewJob({ route }) {
 
 const applies = (name, form) =>
   !(name.startsWith("lora") && form.method === "full") &&
-  !(name.startsWith("dpo") && form.objective !== "dpo");
+  !(name.startsWith("dpo") && form.objective !== "dpo") &&
+  !(BITS.includes(name) && form.method !== "qlora");
 
 const Choices = ({ name, legend, values, value, onChange }) => html`
   <fieldset>
