@@ -19,6 +19,10 @@ from luthier.config.settings import Settings
 SOURCE = Path(__file__).parents[1] / "src" / "luthier"
 FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES, MAX_FUNCTION, MAX_SETTINGS, MAX_MODULES = 400, 60, 60, 20
+ADDED_SETTINGS = {  # what each is for that no other setting can say; 80 altogether
+    "dpo_sft_weight": "a second term of the loss, of any size, beside every pair loss but ORPO",
+    "simpo_gamma": "the margin of SimPO, which its beta does not give: the paper tunes both",
+}
 MAX_ANY = 21.0  # uses of Any in 1,000 lines; 25.5 once, 10 is wanted: only ever lowered
 MORE_ON_PURPOSE = {"data/doctor/rules": 53}  # one rule a file: a table, not a room
 LONGER_ON_PURPOSE = {
@@ -224,7 +228,8 @@ def test_every_setting_is_documented():
 
 
 def test_settings_stay_within_budget():
-    assert len(Settings.model_fields) <= MAX_SETTINGS
+    assert set(ADDED_SETTINGS) <= set(Settings.model_fields)
+    assert len(Settings.model_fields) <= min(80, MAX_SETTINGS + len(ADDED_SETTINGS))
 
 
 def test_every_error_has_a_code_of_its_own_and_a_page():

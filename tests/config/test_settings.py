@@ -113,6 +113,20 @@ def test_what_follows_from_the_settings_given(given, method, in_4bit):
     assert (found.method, found.load_in_4bit) == (method, in_4bit)
 
 
+def test_simpo_has_a_beta_of_its_own_unless_one_is_given():
+    assert settings(objective="dpo", dpo_loss_type="simpo").dpo_beta == 2.0
+    assert settings(objective="dpo", dpo_loss_type="simpo", dpo_beta=2.5).dpo_beta == 2.5
+    assert settings(objective="dpo", dpo_loss_type="slic").dpo_beta == 0.1
+
+
+def test_which_losses_compare_with_a_reference():
+    assert settings(objective="dpo").needs_reference
+    assert settings(objective="dpo", dpo_loss_type="ipo").needs_reference
+    assert not settings(objective="dpo", dpo_loss_type="simpo").needs_reference
+    assert not settings(objective="dpo", dpo_loss_type="orpo").needs_reference
+    assert not settings(objective="sft").needs_reference
+
+
 CONTRADICTIONS = [
     ({"method": "full", "lora_dim": 64}, "method: full", "lora_dim: 64"),
     ({"method": "full", "load_in_4bit": True}, "method: full", "load_in_4bit"),
@@ -131,6 +145,21 @@ CONTRADICTIONS = [
     ({"share_prefixes": True, "lora_dropout": 0.1}, "share_prefixes", "lora_dropout: 0.1"),
     ({"early_stopping_patience": 2}, "early_stopping_patience", "eval_dataset"),
     ({"resume": True}, "resume", "output_dir"),
+    (
+        {"objective": "dpo", "dpo_loss_type": "hinge", "dpo_label_smoothing": 0.1},
+        "dpo_loss_type: hinge",
+        "dpo_label_smoothing: 0.1",
+    ),
+    (
+        {"objective": "dpo", "dpo_loss_type": "robust"},
+        "dpo_loss_type: robust",
+        "dpo_label_smoothing",
+    ),
+    (
+        {"objective": "dpo", "dpo_loss_type": "orpo", "dpo_sft_weight": 1},
+        "dpo_loss_type: orpo",
+        "dpo_sft_weight",
+    ),
 ]
 
 
@@ -159,6 +188,10 @@ def test_all_contradictions_come_together():
         ({"max_steps": 5, "num_train_epochs": 2}, "num_train_epochs is ignored"),
         ({"eval_steps": 5}, "eval_steps is ignored"),
         ({"master_weights": "none"}, "master_weights is ignored"),
+        (
+            {"objective": "dpo", "simpo_gamma": 1},
+            "simpo_gamma is ignored: dpo_loss_type is not simpo",
+        ),
     ],
 )
 def test_a_setting_that_does_nothing_is_reported(given, said):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from luthier.objectives.dpo import dpo, sequence_sums
+from luthier.objectives.dpo import dpo
+from luthier.objectives.sums import sequence_sums
 from luthier.objectives.terms import Terms
 
 CHOSEN = [-0.5, -1.0, -0.25, -0.5, -0.75, -0.25, -0.5, -0.125, -0.125]  # nine tokens: -4

@@ -22,6 +22,7 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "dpo_beta": ("beta", "pref_beta"),
     "dpo_loss_type": ("loss_type", "pref_loss"),
     "dpo_label_smoothing": ("label_smoothing", "dpo_label_smoothing_factor"),
+    "dpo_sft_weight": ("rpo_alpha", "pref_ftx"),
     "dataset": ("datasets", "dataset_name", "dataset_path", "data", "train_dataset", "train_file"),
     "eval_dataset": ("validation_dataset", "val_dataset", "eval_file", "validation_file"),
     "eval_split": ("val_size", "val_set_size", "validation_split", "eval_ratio"),

@@ -7,6 +7,12 @@ rule is one line of a table.
 from collections.abc import Collection, Mapping
 from typing import Any
 
+REFERENCE_FREE = frozenset({"simpo", "orpo"})
+"""Pair losses without a reference model."""
+
+SIMPO_BETA = 2.0
+_SMOOTHED = frozenset({"sigmoid", "sigmoid_norm", "robust", "simpo"})
+
 
 def _is_true(value: Any) -> bool:
     return value is True or (isinstance(value, str) and value.lower() == "true")
@@ -20,8 +26,14 @@ def implied(given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that follow from others and were not said, or were said in the other spelling.
 
     `lora_dim: 0` and `from_scratch` mean full-parameter training, a quantised base with `lora`
-    means `qlora`, and `qlora` without a number of bits means 4.
+    means `qlora`, and `qlora` without a number of bits means 4.  SimPO's beta is no pull towards a
+    reference and has a default of its own.
     """
+    beta = given.get("dpo_loss_type") == "simpo" and "dpo_beta" not in given
+    return _implied_method(given) | ({"dpo_beta": SIMPO_BETA} if beta else {})
+
+
+def _implied_method(given: Mapping[str, Any]) -> dict[str, Any]:
     quantised = _is_true(given.get("load_in_4bit")) or _is_true(given.get("load_in_8bit"))
     method = given.get("method")
     if method is None and (_is_zero(given.get("lora_dim")) or _is_true(given.get("from_scratch"))):
@@ -38,6 +50,8 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
     full, qlora = of["method"] == "full", of["method"] == "qlora"
     in_4bit, in_8bit = of["load_in_4bit"], of["load_in_8bit"]
     held_out = bool(of["eval_dataset"]) or of["eval_split"] > 0
+    loss, smoothing = of["dpo_loss_type"], of["dpo_label_smoothing"]
+    pairs = of["objective"] == "dpo"
     ranked = "lora_dim" in given and of["lora_dim"] > 0
     exclude = {
         f"method: full and lora_dim: {of['lora_dim']}": full and ranked,
@@ -52,10 +66,19 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
         and of["chat_template"] is not None,
         f"share_prefixes: true and lora_dropout: {of['lora_dropout']}": of["share_prefixes"] is True
         and of["lora_dropout"] > 0,
+        f"dpo_loss_type: {loss} and dpo_label_smoothing: {smoothing:g}": pairs
+        and smoothing > 0
+        and loss not in _SMOOTHED,
+        "dpo_loss_type: orpo and dpo_sft_weight": pairs
+        and loss == "orpo"
+        and of["dpo_sft_weight"] > 0,
     }
     need = {
         "early_stopping_patience needs eval_dataset or eval_split": not held_out
         and of["early_stopping_patience"] is not None,
+        "dpo_loss_type: robust needs dpo_label_smoothing, the share of swapped pairs": pairs
+        and loss == "robust"
+        and smoothing == 0,
         "resume: true needs output_dir, the run to continue": of["resume"]
         and of["output_dir"] is None,
     }
@@ -78,6 +101,9 @@ def idle(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
         "dpo_beta": not dpo and f"objective is {of['objective']}",
         "dpo_loss_type": not dpo and f"objective is {of['objective']}",
         "dpo_label_smoothing": not dpo and f"objective is {of['objective']}",
+        "dpo_sft_weight": not dpo and f"objective is {of['objective']}",
+        "simpo_gamma": not (dpo and of["dpo_loss_type"] == "simpo")
+        and "dpo_loss_type is not simpo",
         "chat_template_kwargs": not of["apply_chat_template"] and "apply_chat_template is false",
         "warmup_ratio": of["lr_scheduler_type"] == "constant"
         and of["warmup_ratio"] > 0

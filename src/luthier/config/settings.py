@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PositiveInt,
@@ -22,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from luthier.config.rules import contradictions, implied
+from luthier.config.kinds import BestBy, Dtype, Optimiser, PairLoss, Recomputation, Strings, Tracker
+from luthier.config.rules import REFERENCE_FREE, contradictions, implied
 
 GROUPS = {
     "model": "model",
@@ -35,49 +35,6 @@ GROUPS = {
     "run": "output_dir",
 }
 """Headings of help and reference: the title of a group and its first setting."""
-
-
-def _listed(value: Any) -> Any:
-    listed = (value,) if isinstance(value, str | os.PathLike) else value
-    if isinstance(listed, list | tuple):
-        return tuple(os.fspath(one) if isinstance(one, os.PathLike) else one for one in listed)
-    return listed
-
-
-def _named(**names: str) -> BeforeValidator:
-    """Spellings of other tools for the same value."""
-    return BeforeValidator(
-        lambda value: names.get(value, value) if isinstance(value, str) else value
-    )
-
-
-def _one_tracker(value: Any) -> Any:
-    names = list(value) if isinstance(value, list | tuple) else [value]
-    if names in ([], [None]):
-        return "none"
-    if len(names) > 1 or names == ["all"]:
-        raise ValueError("a run reports to one tracker: none, tensorboard, wandb or mlflow")
-    return names[0]
-
-
-Strings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)]
-Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16"],
-    _named(fp32="float32", float="float32", bf16="bfloat16", fp16="float16", half="float16"),
-]
-Optimiser = Annotated[
-    Literal["adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"],
-    _named(
-        adamw="adamw_torch",
-        adamw_torch_fused="adamw_torch",
-        adamw_bnb_8bit="adamw_8bit",
-        paged_adamw="paged_adamw_32bit",
-    ),
-]
-Recomputation = Annotated[
-    Literal["auto", "none", "full"],
-    BeforeValidator(lambda value: {"true": "full", "false": "none"}.get(str(value).lower(), value)),
-]
 
 
 _OF_NO_FILE = {"punycode", "idna", "undefined", "unicode-escape", "raw-unicode-escape"}
@@ -143,13 +100,23 @@ class Settings(BaseModel):
     """Modules trained in full and saved beside the adapter, such as `lm_head`."""
 
     dpo_beta: float = Field(0.1, gt=0, le=1000)
-    """Pull towards the reference model; larger stays closer.  Paper: 0.1 to 0.5."""
+    """Pull towards the reference model; larger stays closer.  Paper: 0.1 to 0.5.  In `simpo` the
+    scale of the reward (2 where not given), in `orpo` the weight of the odds ratio."""
 
-    dpo_loss_type: Literal["sigmoid", "ipo"] = "sigmoid"
-    """`sigmoid` is DPO as published; `ipo` regresses the margin to 1 / (2 beta)."""
+    dpo_loss_type: PairLoss = "sigmoid"
+    """`sigmoid` is DPO as published, `sigmoid_norm` the same per token of each answer; `hinge` asks
+    nothing of pairs that are apart, `ipo` regresses the margin to 1 / (2 beta), `robust` takes
+    swapped pairs into account; `simpo` and `orpo` need no reference model."""
 
     dpo_label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """Assumed share of pairs whose preference is the wrong way round."""
+    """Assumed share of pairs whose preference is the wrong way round: `sigmoid`, `sigmoid_norm` and
+    `simpo` expect them, `robust` takes their effect out of the mean."""
+
+    dpo_sft_weight: float = Field(0.0, ge=0, le=1000)
+    """Weight of the chosen answer's own loss per token, added to that of the pair."""
+
+    simpo_gamma: float = Field(1.0, ge=0, le=1000)
+    """Margin between the rewards that `simpo` asks for.  Paper: 0.3 to 1.6, half of beta at first."""
 
     master_weights: Literal["float32", "none"] = "float32"
     """Full-parameter training in 16 bits: `float32` keeps the bits that small updates need,
@@ -258,9 +225,7 @@ class Settings(BaseModel):
     eval_steps: PositiveInt | Literal["epoch"] = "epoch"
     """Steps between two evaluations, or `epoch`."""
 
-    metric_for_best_model: Annotated[
-        Literal["loss", "accuracy"], _named(eval_loss="loss", eval_accuracy="accuracy")
-    ] = "loss"
+    metric_for_best_model: BestBy = "loss"
     """The held-out figure that decides which checkpoint is the best."""
 
     early_stopping_patience: PositiveInt | None = None
@@ -272,9 +237,7 @@ class Settings(BaseModel):
     save_total_limit: PositiveInt | None = 2
     """Checkpoints kept besides the best one.  `null`: all."""
 
-    report_to: Annotated[
-        Literal["none", "tensorboard", "wandb", "mlflow"], BeforeValidator(_one_tracker)
-    ] = "none"
+    report_to: Tracker = "none"
     """Where to report to besides `events.jsonl` of the run directory, which always holds every
     figure: TensorBoard event files, Weights & Biases, or MLflow."""
 
@@ -289,6 +252,11 @@ class Settings(BaseModel):
 
     resume: bool = False
     """Continue the run in `output_dir` from its last good checkpoint."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss compares with the model as it was at step 0."""
+        return self.objective == "dpo" and self.dpo_loss_type not in REFERENCE_FREE
 
     @model_validator(mode="before")
     @classmethod

@@ -273,7 +273,7 @@ def _operations(
         span=data.tokens / data.samples / 2,
     )
     total = epochs * _once(shape, how, data, recompute)
-    if settings.objective == "dpo":
+    if settings.needs_reference:
         total += forward  # the reference, once
     if data.held_out:
         total += (epochs + 1) * forward * data.held_out / data.samples

@@ -161,8 +161,8 @@ class _Measured:
 
     def figures(self) -> Iterator[tuple[str, dict[str, float]]]:
         """A title and the means of each state of the model: base, start, tuned."""
-        dpo = self.resolved.settings.objective == "dpo"
-        if dpo and self.source.adapter is None:
+        compares = self.resolved.settings.needs_reference
+        if compares and self.source.adapter is None:
             before = self._reference(self._load(self._before()))  # freed before the next is loaded
             yield "model", self._means(self._load(self.source), before)
             return
@@ -170,7 +170,7 @@ class _Measured:
         if trainee.adapters is None:
             yield "model", self._means(trainee, None)
             return
-        reference = self._reference(trainee) if dpo else None
+        reference = self._reference(trainee) if compares else None
         with trainee.adapters.disabled():
             yield "base", self._means(trainee, reference)
         if self.start is not None:
@@ -231,7 +231,7 @@ class _Measured:
     def _means(self, trainee: Trainee, reference: Tensor | None) -> dict[str, float]:
         settings = self.resolved.settings
         judge: Objective = TokenObjective(trainee)
-        if reference is not None:
+        if settings.objective == "dpo":
             judge = PairObjective(trainee, reference, settings)
         assert isinstance(settings.micro_batch_tokens, int)
         cutter = Cutter(

@@ -162,7 +162,7 @@ class _DryRun:
 
     def score_reference(self, trainee: Trainee) -> None:
         """As `recipes.reference.score_pairs`: each pair alone, without gradient."""
-        if self.reference is None or self.settings.objective != "dpo":
+        if self.reference is None or not self.settings.needs_reference:
             return
         self.tracker.enter("reference")
         with torch.no_grad():

@@ -12,7 +12,7 @@ Kind = Literal["adapter", "merged", "model", "gguf"]
 _SHOWN = (
     "method", "objective", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
     "gradient_accumulation_steps", "devices", "seq_length", "train_on", "lora_dim", "lora_alpha", "lora_dropout",
-    "lora_target_modules", "dpo_beta", "dpo_loss_type", "lr_scheduler_type", "warmup_ratio", "optim",
+    "lora_target_modules", "dpo_beta", "dpo_loss_type", "dpo_sft_weight", "lr_scheduler_type", "warmup_ratio", "optim",
     "weight_decay", "max_grad_norm", "load_in_4bit", "load_in_8bit", "torch_dtype", "seed",
 )  # fmt: skip
 _WHAT: dict[Kind, str] = {

@@ -337,7 +337,9 @@ def _objective(
     settings = context.settings
     if settings.objective != "dpo":
         return TokenObjective(trainee)
-    reference_P2 = reference_values(context, trainee, examples, prints)
+    reference_P2 = (
+        reference_values(context, trainee, examples, prints) if settings.needs_reference else None
+    )
     return PairObjective(trainee, reference_P2, settings)
 
 

@@ -150,7 +150,7 @@ export default function NewJob({ route }) {
 
 const applies = (name, form) =>
   !(name.startsWith("lora") && form.method === "full") &&
-  !(name.startsWith("dpo") && form.objective !== "dpo") &&
+  !(/^(dpo|simpo)/.test(name) && form.objective !== "dpo") &&
   !(BITS.includes(name) && form.method !== "qlora");
 
 const Choices = ({ name, legend, values, value, onChange }) => html`
