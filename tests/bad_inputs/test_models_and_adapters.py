@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
     "A7 wrong shape": (tensors(lambda s: s.update({NORM: torch.ones(7)})), "E403", r"\[7\]"),
     "A8 code of its own": (
         both(config(model_type="own", auto_map={"AutoConfig": "evil.C"}), write("evil.py", "boom")),
-        "E405", "runs no code that comes with a model",
+        "E405", "no code that comes with a model is run here",
     ),
     "A9 a million layers": (config(num_hidden_layers=10**6), "E400", "1 to 1,000 is possible"),
     "A9 a huge width": (config(hidden_size=10**9), "E400", "hidden_size is 1000000000"),
@@ -311,7 +311,7 @@ def test_a6_a_flipped_bit_is_seen_where_a_manifest_exists(
 
 MENDED: dict[str, tuple[Change, str]] = {
     "A8 code that is not needed": (config(auto_map={"AutoConfig": "evil.C"}), "no code of the model is run"),
-    "A10 no padding token": (lambda folder: _tokenizer(folder, pad_token=None), "completed at step 1"),
+    "A10 no padding token": (lambda folder: _tokenizer(folder, pad_token=None), "finished after 1 step"),
     "A10 no template": (lambda folder: _tokenizer(folder, chat_template=None), "ChatML is used"),
 }  # fmt: skip
 
@@ -331,7 +331,7 @@ def test_what_can_be_mended_is_mended_and_said(
     change(folder)
     code, text = train(capsys, folder, rows, tmp_path / "run")
     assert code == 0, text
-    assert message in text
+    assert message in " ".join(text.split())
 
 
 CHATML = (

@@ -1,6 +1,7 @@
 """`luthier advise` as somebody types it: reads real files, says why, writes what train takes."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -147,3 +148,23 @@ def test_real_rows_in_three_languages_are_advised(capsys, shared):
     for name in ("sft/identity.json", "sft/facqa_id_alpaca.jsonl"):
         said = json.loads(asked(capsys, "--dataset", shared(name), "--json"))
         assert read.load(said["settings"]).settings.method == "full"
+
+
+def test_what_train_refuses_is_refused_with_a_command_that_mends_it(capsys, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    lines = [{"ask": f"What is {n}?", "reply": None if n % 40 == 9 else "It."} for n in range(120)]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    words = ["--dataset", str(path), "--columns", "prompt=ask,completion=reply"]
+    for command in ("advise", "train"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--model", "starter", *words])
+        said = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert "3 of 120 train rows cannot be used" in said
+    fix = said.rpartition("fix: ")[2].partition(" leaves out")[0]
+    with pytest.raises(SystemExit):
+        main(shlex.split(fix)[1:])
+    said = capsys.readouterr().out
+    fixed = tmp_path / "mine-fixed.jsonl"
+    assert f"luthier train --model starter --dataset {fixed}" in said
+    assert "117 rows" in asked(capsys, "--dataset", fixed)  # no columns have to be named again

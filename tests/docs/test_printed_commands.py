@@ -119,7 +119,7 @@ def test_next_steps_are_understood(tmp_path, monkeypatch):
     shown = [
         *next_steps.after_training(run, reason="completed", step=3),
         *next_steps.after_training(run, reason="interrupted", step=3),
-        *next_steps.after_fix("rows-fixed.jsonl", model="starter", reading={"encoding": "cp1252"}),
+        *next_steps.after_fix("rows-fixed.jsonl", model="starter"),
         *next_steps.after_advice(tmp_path / "run.yaml"),
     ]
     assert [command for command, _ in shown if "'runs/a run'" in command]

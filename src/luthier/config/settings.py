@@ -126,7 +126,8 @@ class Settings(BaseModel):
     """Files, folders or hub ids to learn from."""
 
     columns: dict[str, str] | None = None
-    """Names in the rows for names luthier knows, as in `{prompt: question, completion: answer}`."""
+    """Names in the rows for names luthier knows, as in `{prompt: question, completion: answer}`, or
+    a text over several of them, as in `{prompt: "{question} A. {A} B. {B}", completion: answer}`."""
 
     encoding: str | None = Field(None, min_length=1)
     """Encoding of the data files.  Not given: UTF-8, with or without byte-order mark."""

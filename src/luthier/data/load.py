@@ -33,7 +33,7 @@ class Loaded:
 
     `mix`: samples of each format, over all files.  `bad`: rows that cannot be used, each with its
     reason.  `unused`: rows in which a column that no format uses was left aside.  `notices`: files
-    not read, columns not used, and cells that look like several rows.
+    not read, columns not used, and cells that look like several rows.  `columns`: how they were read.
     """
 
     samples: list[Sample]
@@ -42,6 +42,7 @@ class Loaded:
     files: list[LoadedFile]
     unused: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_samples(
@@ -71,7 +72,7 @@ def load_samples(
         raise NoRowsError(
             "no data set is given", why="there is nothing to learn from", fix="--dataset rows.jsonl"
         )
-    whole = Loaded([], {}, [], [], {}, list(found.notices))
+    whole = Loaded([], {}, [], [], {}, list(found.notices), columns or {})
     mix: Counter[str] = Counter()
     unused: Counter[str] = Counter()
     for path in paths:

@@ -1,14 +1,17 @@
 """All rows of a run to examples, with an account of every row that was cut or dropped."""
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from luthier.data.formats.paste import as_flag
 from luthier.data.rendering import truncate
 from luthier.data.rendering.kept import BESIDE_CALLS, EARLIER_TEXTS, EARLIER_THOUGHTS, TOOL_PARTS
 from luthier.data.rendering.render import LongRow, Renderer
@@ -44,6 +47,8 @@ class LoadedRows(Protocol):
     def unused(self) -> Mapping[str, int]: ...
     @property
     def notices(self) -> Items[str]: ...
+    @property
+    def columns(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ def prepare(
         else:
             account.examples.append(made)
     total = len(loaded.samples) + len(loaded.bad)
-    _judge(account, renderer, total, bad_rows, role)
+    _judge(account, renderer, total, bad_rows, role, loaded.columns)
     notices = [*loaded.notices, *renderer.notices, *_notices(account, renderer, loaded.samples)]
     return Prepared(
         account.examples,
@@ -144,7 +149,14 @@ def chosen_longer(pairs: Items[Example]) -> float:
     return float(longer) / max(1, len(sides))
 
 
-def _judge(account: _Account, renderer: Renderer, total: int, bad_rows: BadRows, role: str) -> None:
+def _judge(
+    account: _Account,
+    renderer: Renderer,
+    total: int,
+    bad_rows: BadRows,
+    role: str,
+    columns: Mapping[str, str],
+) -> None:
     bad, long = account.bad, account.long
     unfit = [] if renderer.truncation == "drop" else long
     if (renderer.truncation == "refuse" and long) or (long and not account.examples and not bad):
@@ -160,21 +172,7 @@ def _judge(account: _Account, renderer: Renderer, total: int, bad_rows: BadRows,
                 ", or truncation: prompt_start" if renderer.truncation in ("refuse", "drop") else ""
             ),
         )
-    wrong = [*bad, *unfit]
-    if wrong and (bad_rows == "refuse" or len(wrong) > ALLOWED_SHARE * total):
-        kinds = Counter(
-            row.reason if len(row.reason) < 80 else row.reason[:80] + "..." for row in wrong
-        )
-        counted = ", ".join(f"{reason}: {count}" for reason, count in kinds.most_common(5))
-        rule = "bad_rows: refuse" if bad_rows == "refuse" else "bad_rows: drop allows at most 1 %"
-        more = f"\n  and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
-        raise BadRowsError(
-            f"{len(wrong)} of {total} {role} rows cannot be used ({counted})\n  "
-            + _listing(wrong[:_LISTED], "\n  ")
-            + more,
-            why=rule,
-            fix="mend or remove these rows",
-        )
+    refuse_bad([*bad, *unfit], total, bad_rows=bad_rows, role=role, columns=columns)
     if not account.examples:
         raise NoRowsError(
             f"no {role} rows: {total} were read and none can be used",
@@ -187,6 +185,48 @@ def _judge(account: _Account, renderer: Renderer, total: int, bad_rows: BadRows,
             why="nothing would be learned",
             fix="train_on: all",
         )
+
+
+def refuse_bad(
+    wrong: Items[BadRow],
+    total: int,
+    *,
+    bad_rows: BadRows,
+    role: str = "train",
+    columns: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse data of which too much cannot be used, with the command that mends it.
+
+    Args:
+        total: Rows in all.
+        columns: How they were read.
+
+    Raises:
+        BadRowsError: More than `bad_rows` allows.
+    """
+    if not wrong or (bad_rows != "refuse" and len(wrong) <= ALLOWED_SHARE * total):
+        return
+    kinds = Counter(
+        row.reason if len(row.reason) < 80 else row.reason[:80] + "..." for row in wrong
+    )
+    counted = ", ".join(f"{reason}: {count}" for reason, count in kinds.most_common(5))
+    rule = "bad_rows: refuse" if bad_rows == "refuse" else "bad_rows: drop allows at most 1 %"
+    more = f"\n  and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+    raise BadRowsError(
+        f"{len(wrong)} of {total} {role} rows cannot be used ({counted})\n  "
+        + _listing(wrong[:_LISTED], "\n  ")
+        + more,
+        why=rule,
+        fix=f"{fix_command(wrong[0].origin.file, columns)} leaves out what cannot be mended",
+    )
+
+
+def fix_command(file: str, columns: Mapping[str, str] | None = None) -> str:
+    """The command that writes a file again without what is wrong with it."""
+    path = Path(file)
+    target = path.with_name(f"{path.name.split('.')[0]}-fixed.jsonl")
+    flag = f" {as_flag(columns)}" if columns else ""
+    return f"luthier data fix {shlex.quote(file)} --output {shlex.quote(str(target))}{flag}"
 
 
 def _listing(rows: Items[BadRow], separator: str) -> str:

@@ -55,7 +55,8 @@ def check(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
 def fix(flags: dict[str, Any], file: File, output: Output, as_json: AsJson = False) -> None:
     """Write the file again with the safe fixes applied, beside a list of what was done.
 
-    The original is never touched.  `--columns` and `--encoding` say how it is read.
+    The original is never touched.  `--columns` and `--encoding` say how it is read; the new file
+    needs neither.
     """
     from luthier.cli.drawing import draw_findings
     from luthier.config import read
@@ -66,7 +67,7 @@ def fix(flags: dict[str, Any], file: File, output: Output, as_json: AsJson = Fal
         report = doctor.fix(
             file, output, columns=settings.columns, encoding=settings.encoding, progress=progress
         )
-    draw_findings.fixed(report.to_dict(), as_json=as_json)
+    draw_findings.fixed(report.to_dict(), as_json=as_json, model=settings.model)
 
 
 def estimate(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:

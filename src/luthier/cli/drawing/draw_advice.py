@@ -6,6 +6,7 @@ from pathlib import Path
 
 from luthier.advisor.reason import Advice, Reason
 from luthier.advisor.sources import SOURCES
+from luthier.cli.drawing import next_steps
 from luthier.cli.drawing.render import cell, clean, line
 
 
@@ -28,7 +29,8 @@ def show(advice: Advice, *, written: Path | None) -> None:
             line(text)
     line("")
     if written is not None:
-        line(f"written to {written}; next: luthier train {written}")
+        line(f"written to {written}")
+        next_steps.show(next_steps.after_advice(written))
     else:
         line("--output run.yaml writes this as a config for luthier train")
 

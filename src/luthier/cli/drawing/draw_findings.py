@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from luthier.cli.drawing import next_steps
 from luthier.cli.drawing.render import clean, dump, line
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def report(found: Mapping[str, Any], *, as_json: bool) -> None:
         line(text) if "\x1b" not in text else sys.stdout.write(text + "\n")
 
 
-def fixed(found: Mapping[str, Any], *, as_json: bool) -> None:
-    """What `luthier data fix` did."""
+def fixed(found: Mapping[str, Any], *, as_json: bool, model: str = "starter") -> None:
+    """What `luthier data fix` did, and what to do with it."""
     if as_json:
         dump(found)
         return
@@ -77,6 +78,7 @@ def fixed(found: Mapping[str, Any], *, as_json: bool) -> None:
     for code, count in found["done"].items():
         line(f"  {count:>7,}  {code}")
     line(f"{found['changes']} has a line for each" if found["done"] else "nothing had to be done")
+    next_steps.show(next_steps.after_fix(found["output"], model=model))
 
 
 def _summary(found: Mapping[str, Any]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from luthier.cli.drawing.render import line
@@ -40,19 +40,12 @@ def after_training(path: Path, *, reason: str, step: int) -> list[tuple[str, str
     ]
 
 
-def after_fix(
-    output: str, *, model: str, reading: Mapping[str, str] | None
-) -> list[tuple[str, str]]:
-    """For a file that was mended: look again, then train.
-
-    Args:
-        reading: Flags that the file still needs to be read.
-    """
-    flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in (reading or {}).items())
-    file = word(output)
+def after_fix(output: str, *, model: str) -> list[tuple[str, str]]:
+    """For a file that was mended: look again, then train."""
+    file, name = word(output), shlex.quote(model)
     return [
-        (f"luthier data check {file} --model {shlex.quote(model)}{flags}", "look at it again"),
-        (f"luthier train --model {shlex.quote(model)} --dataset {file}{flags}", "learn from it"),
+        (f"luthier data check {file} --model {name}", "look at it again"),
+        (f"luthier train --model {name} --dataset {file}", "learn from it"),
     ]
 
 

@@ -19,7 +19,7 @@ from luthier.data.doctor.stream import Progress, Read, Reading, is_utf8
 from luthier.data.formats import RowReader
 from luthier.data.reading.files import check_file, encoding_error, is_certain
 from luthier.data.reading.read import BINARY, ending
-from luthier.data.types import Origin
+from luthier.data.types import BadRow, Origin
 from luthier.durable import make_folders, write_stream
 from luthier.errors import FileAccessError, FormatError, NoRowsError
 
@@ -60,6 +60,9 @@ def fix(
     progress: Progress | None = None,
 ) -> FixReport:
     """Write `output`, and `output` + `.fixes.jsonl` with a line for everything that was done.
+
+    With `columns` the rows are written under our names, so that the new file needs none.  A line
+    that is no JSON, and a record with other cells than the header, is left out and listed.
 
     Args:
         output: Its ending says how it is written: JSON and JSON lines from any file, CSV and text
@@ -125,8 +128,9 @@ class _Work:
         columns: Mapping[str, str] | None,
         encoding: str | None,
     ) -> None:
-        self._reading = Reading([source], columns=columns, encoding=encoding)
+        self._reading = Reading([source], columns=columns, encoding=encoding, tolerant=True)
         self._reader = RowReader(columns)
+        self._renames = bool(columns)
         self._turns = (columns or {}).get("messages")
         self._report, self._ledger = report, ledger
         self._seen: dict[int, int] = {}
@@ -157,13 +161,18 @@ class _Work:
 
     def _one(self, read: Read) -> Mended:
         if read.row is None:
-            return Mended(None, (Done("row-unusable", "dropped: the row is no object"),))
+            assert isinstance(read.sample, BadRow)
+            code = read.sample.kind or "row-unusable"
+            return Mended(None, (Done(code, f"dropped: {read.sample.reason}"),))
         try:
             made = mend(read.row, self._reader, self._turns)
         except FormatError:  # two formats fit: nothing is guessed, the row stays as it is
             return Mended(dict(read.row.fields), ())
         if made.fields is None:
             return made
+        if self._renames:
+            made = made.under_our_names(read.row, self._reader)
+            assert made.fields is not None
         key = hash64(_line(made.fields)) if made.sample is None else exact_key(made.sample)
         if (first := self._seen.setdefault(key, read.origin.line)) != read.origin.line:
             repeats = Done("duplicate-rows", f"dropped: repeats line {first}")
@@ -203,7 +212,7 @@ def _csv(rows: Iterator[dict[str, Any]], delimiter: str) -> Iterator[bytes]:
     for number, row in enumerate(rows):
         if number == 0:
             writer.writerow(row)
-        writer.writerow(row.values())
+        writer.writerow([cell if isinstance(cell, str) else _line(cell) for cell in row.values()])
         yield buffer.getvalue().encode()
         buffer.seek(0)
         buffer.truncate()

@@ -6,7 +6,7 @@ Safe means: nothing that somebody meant to say is lost, and doing it twice chang
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from luthier.data.doctor.rules.invisible_characters import without_invisible
@@ -48,6 +48,13 @@ class Mended:
     fields: dict[str, Any] | None
     done: tuple[Done, ...]
     sample: Sample | None = None
+
+    def under_our_names(self, row: Row, reader: RowReader) -> "Mended":
+        """The same with fields that need no `columns` any more, where the row can be read."""
+        if self.fields is None or self.sample is None:
+            return self
+        known = reader.known_fields(Row(self.fields, row.origin))
+        return self if known is None else replace(self, fields=known)
 
 
 def mend(row: Row, reader: RowReader, turns_column: str | None = None) -> Mended:

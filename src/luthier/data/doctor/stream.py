@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from luthier.data.doctor.rule import FileProblem
 from luthier.data.formats import RowReader
-from luthier.data.formats.parse import unknown_format
+from luthier.data.formats.parse import absent_columns, unknown_format
 from luthier.data.formats.suggest import check_cells, suggest_columns
 from luthier.data.formats.text import with_form
 from luthier.data.reading.files import encoding_error, guess_encoding, open_bytes
@@ -69,6 +69,7 @@ class Reading:
     Args:
         encoding: Of the text files; None is UTF-8, and where a file is not, the encoding that it
             looks like, so that its rows can be looked at all the same.
+        tolerant: A line that cannot be read is a `BadRow` and not the end of the file.
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class Reading:
         *,
         columns: Mapping[str, str] | None = None,
         encoding: str | None = None,
+        tolerant: bool = False,
     ) -> None:
-        self._paths, self._encoding = list(paths), encoding
+        self._paths, self._encoding, self._tolerant = list(paths), encoding, tolerant
         self._reader = RowReader(columns)
         self._columns = columns
         self.files: list[FileCount] = []
@@ -175,13 +177,16 @@ class Reading:
             check_cells(head, self._reader.columns)
         except FormatError as error:
             self._problem("python-lists-in-cells", path, error)
-        if unknown == count.rows and head:
-            self._problem("format-unknown", path, unknown_format(head, self._reader.columns.fields))
+        absent = absent_columns(head, self._reader.columns, only_templates=True) if head else None
+        if absent:
+            self._problem("format-unknown", path, absent)
+        elif unknown == count.rows and head:
+            self._problem("format-unknown", path, unknown_format(head, self._reader.columns))
 
     def _raw(self, path: Path, encoding: str | None) -> Iterator[Row | BadRow]:
         """The rows as far as the file can be read."""
         try:
-            yield from read_rows(path, encoding=encoding)
+            yield from read_rows(path, encoding=encoding, tolerant=self._tolerant)
         except EncodingError as error:
             self._problem("encoding-not-utf8", path, error)
         except (MalformedFileError, LimitError, NoRowsError) as error:

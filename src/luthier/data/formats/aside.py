@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from luthier.data.formats.format import Format
+from luthier.data.formats.paste import as_yaml, both
 from luthier.data.types import Feedback, Preference, Row, Sample, Text
 from luthier.errors import FormatError
 
@@ -88,10 +89,10 @@ def check_aside(row: Row, unused: Sequence[str], found: Format, sample: Sample) 
         columns = _columns(str(name), meant, found)
         known = "means something" if name == meant else f"looks like {meant!r}"
         raise FormatError(
-            f"{row.origin}: the column {name!r} {known}, and {found.name} does not use it; {columns}",
+            f"{row.origin}: the column {name!r} {known}, and {found.name} does not use it; {as_yaml(columns)}",
             why="what it says would be left out of every row",
-            fix=f"{columns}; or to leave it out, name the others: "
-            + _pasted({one: one for one in sorted(found.required)}),
+            fix=f"{both(columns)}; or to leave it out, name the others: "
+            + both({one: one for one in sorted(found.required)}),
         )
 
 
@@ -118,10 +119,10 @@ def renamed(fields: Mapping[str, Any]) -> dict[str, str]:
     return made
 
 
-def _columns(name: str, meant: str, found: Format) -> str:
+def _columns(name: str, meant: str, found: Format) -> dict[str, str]:
     """The `columns` that use it beside what the format uses."""
     if meant in found.optional:
-        return _pasted({meant: name})
+        return {meant: name}
     ask = next(
         (n for n in ("instruction", "prompt", "question", "query", "input") if n in found.required),
         None,
@@ -130,16 +131,10 @@ def _columns(name: str, meant: str, found: Format) -> str:
         (n for n in ("output", "response", "answer", "completion") if n in found.required), None
     )
     if ask is None or answer is None:
-        return (
-            _pasted({"system": name}) if "system" in found.optional else _pasted({"prompt": name})
-        )
+        return {"system": name} if "system" in found.optional else {"prompt": name}
     asks_first = meant in ("instruction", "prompt")
     first, second = (name, ask) if asks_first else (ask, name)
-    return _pasted({"instruction": first, "input": second, "output": answer})
-
-
-def _pasted(columns: Mapping[str, str]) -> str:
-    return "columns: {" + ", ".join(f"{ours}: {theirs}" for ours, theirs in columns.items()) + "}"
+    return {"instruction": first, "input": second, "output": answer}
 
 
 def _says(value: Any) -> bool:

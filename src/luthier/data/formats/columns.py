@@ -1,7 +1,8 @@
 """The `columns` setting: our names for theirs.
 
 `columns: {prompt: ask, completion: answer}` says which column holds what.  A dotted name reaches
-into a row: `instances.0.output`.  `role` and `content` name the keys of a turn; `user_role`,
+into a row: `instances.0.output`.  A text with `{names}` in it is made of several columns; see
+`luthier.data.formats.column_templates`.  `role` and `content` name the keys of a turn; `user_role`,
 `assistant_role`, `system_role` and `tool_role` name who speaks, several separated by commas.
 """
 
@@ -11,6 +12,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
+from luthier.data.formats.column_templates import fill, is_template, names_in
 from luthier.data.formats.messages import KNOWN_ROLES, USUAL, Speaker, Spelling
 from luthier.errors import SettingsError
 
@@ -20,7 +22,6 @@ _ROLE_NAMES: Mapping[str, Speaker] = {
     "system_role": "system",
     "tool_role": "tool",
 }
-_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,53 @@ class Columns:
     fields: Mapping[str, str]
     spelling: Spelling
 
-    def apply(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row's fields under our names; those the row lacks or has as null are left out."""
-        named = {ours: _reach(row, theirs) for ours, theirs in self.fields.items()}
-        return {name: value for name, value in named.items() if value is not _MISSING}
+    def apply(self, row: Mapping[str, Any], *, empty: Any = None) -> dict[str, Any]:
+        """The row's fields under our names; those the row lacks or has as null are left out.
+
+        Args:
+            empty: What stands for a column that is there and holds nothing.
+
+        Raises:
+            UnusableRowError: A column of a template holds a list or an object.
+        """
+        named = {
+            ours: fill(theirs, lambda name: _value(row, name))
+            if ours in self.templates
+            else _value(row, theirs)
+            for ours, theirs in self.fields.items()
+        }
+        if empty is not None:
+            there = {name: self._is_there(row, name) for name in named}
+            named = {n: empty if v is None and there[n] else v for n, v in named.items()}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def _is_there(self, row: Mapping[str, Any], ours: str) -> bool:
+        theirs = self.fields[ours]
+        names = names_in(theirs) if ours in self.templates else (theirs,)
+        return any(name in row or name.split(".")[0] in row for name in names)
+
+    @cached_property
+    def templates(self) -> frozenset[str]:
+        """Our names for what is made of several columns."""
+        return frozenset(ours for ours, theirs in self.fields.items() if is_template(theirs))
+
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The columns that are named, those of templates too."""
+        single = (
+            names_in(theirs) if ours in self.templates else (theirs,)
+            for ours, theirs in self.fields.items()
+        )
+        return tuple(dict.fromkeys(name for names in single for name in names))
 
     @cached_property
     def used(self) -> frozenset[str]:
         """The top-level columns that are named."""
-        return frozenset(self.fields.values()) | {p.split(".")[0] for p in self.fields.values()}
+        return frozenset(self.named) | {name.split(".")[0] for name in self.named}
 
 
-def _reach(row: Mapping[str, Any], name: str) -> Any:
+def _value(row: Mapping[str, Any], name: str) -> Any:
+    """What a column holds, or what a dotted name reaches; None where there is nothing."""
     value: Any = row.get(name)
     if value is None and "." in name:
         value = row
@@ -52,7 +88,7 @@ def _reach(row: Mapping[str, Any], name: str) -> Any:
                 value = value[int(part)]
             else:
                 value = None
-    return _MISSING if value is None else value
+    return value
 
 
 def read_columns(columns: Mapping[str, str] | None, known: Iterable[str]) -> Columns:

@@ -56,17 +56,20 @@ class Detector:
         self._known: dict[tuple[str, ...], list[Format]] = {}
         self.decided = bool(matching(frozenset(columns.fields)))
 
-    def fields_of(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The row's fields under our names, nulls left out.
+    def fields_of(self, row: Mapping[str, Any], *, empty: Any = None) -> Mapping[str, Any]:
+        """The row's fields under our names, nulls left out, or with `empty` in their place.
 
         With `columns`, the names given decide the format; fields which that format may have and
         which they leave out are taken from the row under their own names.  Where the names given
         make no format by themselves, the row's other fields are added to them.
         """
-        present = {k: v for k, v in row.items() if v is not None} if None in row.values() else row
+        present = row
+        if None in row.values():
+            filled = ((k, empty if v is None else v) for k, v in row.items())
+            present = {k: v for k, v in filled if v is not None}
         if not self._columns.fields:
             return present
-        named = self._columns.apply(row)
+        named = self._columns.apply(row, empty=empty)
         spoken_for = self._columns.used
         rest = {k: v for k, v in present.items() if k not in named and k not in spoken_for}
         if not self.decided:
@@ -96,6 +99,9 @@ def nearest(names: Iterable[str]) -> str:
         return "the row has no fields"
     usual = [f for f in FORMATS if f.required & have]
     if usual:
+        if whole := next((f for f in usual if f.required <= have and f.never & have), None):
+            several = ", ".join(visible(name) for name in sorted(whole.never & have))
+            return f"it would be {whole.name}, but for what else is asked with: {several}"
         best = max(
             usual, key=lambda f: (len(f.required & have) / len(f.required), -len(f.required))
         )

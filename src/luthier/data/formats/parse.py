@@ -3,15 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
 
 from luthier.data.formats.aside import check_aside
-from luthier.data.formats.columns import read_columns
+from luthier.data.formats.column_templates import names_in
+from luthier.data.formats.columns import Columns, read_columns
 from luthier.data.formats.detect import FIELD_NAMES, Detector, nearest
 from luthier.data.formats.flags import unused_keys
 from luthier.data.formats.format import Context, Format
-from luthier.data.formats.suggest import check_cells, suggest
+from luthier.data.formats.paste import both
+from luthier.data.formats.suggest import any_columns, check_cells, suggest
 from luthier.data.formats.text import recognise
 from luthier.data.formats.tools import UnusableRowError
+from luthier.data.formats.written import row_of
 from luthier.data.types import BadRow, Row, Sample, Text
 from luthier.errors import FormatError
 
@@ -43,6 +48,8 @@ def parse(rows: Sequence[Row], *, columns: Mapping[str, str] | None = None) -> P
     """
     reader = RowReader(columns)
     check_cells(rows, reader.columns)
+    if rows and (absent := absent_columns(rows, reader.columns, only_templates=True)):
+        raise absent
     samples: list[Sample] = []
     formats: Counter[str] = Counter()
     unused: Counter[str] = Counter()
@@ -59,7 +66,7 @@ def parse(rows: Sequence[Row], *, columns: Mapping[str, str] | None = None) -> P
         formats[made.format.name] += 1
         unused.update(made.unused)
     if rows and unknown == len(rows):
-        raise unknown_format(rows, reader.columns.fields)
+        raise unknown_format(rows, reader.columns)
     return Parsed(*_with_forms(samples, formats), bad, dict(unused))
 
 
@@ -85,6 +92,19 @@ class RowReader:
         spelling = self.columns.spelling
         self._turn_keys = (*spelling.role_keys, *spelling.content_keys)
 
+    def known_fields(self, row: Row) -> dict[str, Any] | None:
+        """A row under our names with nothing else, so that it needs no `columns` any more.
+
+        None where it has no one format, or where that would not say the same.
+        """
+        made = self.read(row)
+        if made.format is None or isinstance(made.sample, BadRow):
+            return None
+        named = self._detector.fields_of(row.fields)
+        kept = {name: value for name, value in named.items() if name in made.format.fields}
+        again = RowReader().read(Row(kept, row.origin)).sample
+        return kept if again == made.sample else row_of(made.sample)
+
     def read(self, row: Row) -> ReadRow:
         """The sample of a row, or why it cannot be used.
 
@@ -92,12 +112,18 @@ class RowReader:
             FormatError: The row has the fields of two formats, or leaves a column aside that means
                 something; see `luthier.data.formats.aside`.
         """
-        fields = self._detector.fields_of(row.fields)
+        try:
+            fields = self._detector.fields_of(row.fields)
+        except UnusableRowError as error:
+            return ReadRow(BadRow(row.origin, str(error), "format-unknown"), None)
         found = self._detector.formats(fields)
         if len(found) > 1:
             raise _ambiguous(row, found)
         if not found:
-            reason = f"no known format: {nearest(fields)}"
+            fields = self._detector.fields_of(row.fields, empty="")  # null is as empty as ""
+            found = self._detector.formats(fields)
+        if len(found) != 1:
+            reason = f"no known format: {nearest(self._detector.fields_of(row.fields))}"
             return ReadRow(BadRow(row.origin, reason, "format-unknown"), None)
         try:
             sample = found[0].read(fields, Context(row.origin, self.columns.spelling))
@@ -125,14 +151,11 @@ def _with_forms(
 
 def _ambiguous(row: Row, found: Sequence[Format]) -> FormatError:
     one, other = found[0], found[1]
-    choices = [
-        "columns: {" + ", ".join(f"{name}: {name}" for name in sorted(f.required)) + "}"
-        for f in (one, other)
-    ]
+    choices = [both({name: name for name in sorted(f.required)}) for f in (one, other)]
     return FormatError(
         f"{row.origin}: the row may be {one.name} ({_listed(one)}) or {other.name} ({_listed(other)})",
         why="it has the fields of both, and which is meant is not guessed",
-        fix=f"{choices[0]}, or {choices[1]}",
+        fix=f"{choices[0]}; for the second {choices[1]}",
     )
 
 
@@ -140,22 +163,48 @@ def _listed(f: Format) -> str:
     return ", ".join(sorted(f.required))
 
 
-def unknown_format(rows: Sequence[Row], columns: Mapping[str, str]) -> FormatError:
+def unknown_format(rows: Sequence[Row], columns: Columns) -> FormatError:
     """The error for a file none of whose rows has a known format."""
     first = rows[0]
     have = ", ".join(map(repr, sorted(map(str, first.fields))[:12])) or "none"
-    if absent := [theirs for theirs in columns.values() if not _has(rows, theirs)]:
-        return FormatError(
-            f"{first.origin.file}: no row has the column {', '.join(map(repr, absent))}",
-            why=f"the columns are {have}",
-            fix="name columns that are there in `columns`",
-        )
+    if absent := absent_columns(rows, columns):
+        return absent
     why, fix = suggest(rows)
     return FormatError(
         f"{first.origin.file}: none of its {len(rows)} rows has a known format; the fields are {have}",
         why=why or nearest(first.fields),
         fix=fix
-        or "columns: {prompt: THEIR_NAME, completion: THEIR_NAME}; luthier data formats lists all",
+        or f"say which column is asked and which answered, as in {both(any_columns(rows))}; "
+        "luthier data formats lists all",
+    )
+
+
+def absent_columns(
+    rows: Sequence[Row], columns: Columns, *, only_templates: bool = False
+) -> FormatError | None:
+    """The error for columns that are named and that no row has; None where there are none.
+
+    Args:
+        only_templates: Look at templates alone; a row may lack a field that has a name of its own.
+    """
+    names = [
+        name
+        for ours, theirs in columns.fields.items()
+        if ours in columns.templates or not only_templates
+        for name in (names_in(theirs) or (theirs,))
+    ]
+    absent = [name for name in dict.fromkeys(names) if not _has(rows, name)]
+    if not absent:
+        return None
+    have = sorted({str(name) for row in rows for name in row.fields})
+    near = get_close_matches(absent[0], have, n=1, cutoff=0.5)
+    named = {o: t.replace(absent[0], near[0]) if near else t for o, t in columns.fields.items()}
+    return FormatError(
+        f"{rows[0].origin.file}: no row has the column {', '.join(map(repr, absent))}",
+        why=f"the columns are {', '.join(map(repr, have[:12])) or 'none'}",
+        fix=both(named)
+        if near
+        else f"name columns that are there, as in {both(any_columns(rows))}",
     )
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from luthier.data.formats.aside import renamed
 from luthier.data.formats.columns import Columns
+from luthier.data.formats.guess import NAMES, guess_choices, guess_columns, text_columns
 from luthier.data.formats.messages import KNOWN_ROLES
+from luthier.data.formats.paste import both
 from luthier.data.types import Row
 from luthier.errors import FormatError
 
 _LOOK = 200  # rows looked at for a suggestion
-_ASKS = ("instruction", "prompt", "question", "query", "ask", "input", "title", "user")
-_ANSWERS = ("completion", "response", "answer", "output", "reply", "assistant", "target")
+_ASKS = tuple(NAMES["question"].split())
+_ANSWERS = tuple(NAMES["answer"].split())
 _WHOLE = (
     frozenset({"instruction", "input", "output"}),
     frozenset({"instruction", "output"}),
@@ -43,11 +45,6 @@ _BENCHMARKS = (
         {"premise", "choice1", "choice2"},
         "these are choices of a benchmark (COPA), to measure with, and no rows to train on",
         "to train on them write premise and question as prompt, the right choice as completion",
-    ),
-    (
-        {"Question", "A", "B", "C", "D", "Answer"},
-        "these are multiple choices of a benchmark, to measure with, and no rows to train on",
-        "to train on them write question and choices as prompt, the right choice as completion",
     ),
 )
 
@@ -95,7 +92,7 @@ def suggest(rows: Sequence[Row]) -> tuple[str, str]:
         if names <= fields.keys():
             return why, fix
     why, columns = suggest_columns(rows)
-    return why, _pasted(columns) if columns else ""
+    return why, both(columns) if columns else ""
 
 
 def suggest_columns(rows: Sequence[Row]) -> tuple[str, dict[str, str]]:
@@ -110,6 +107,8 @@ def suggest_columns(rows: Sequence[Row]) -> tuple[str, dict[str, str]]:
                 return f"{name!r} looks like the turns of a chat", columns
             if columns := _nested(fields, name):
                 return f"the answer is inside {name!r}", columns
+    if guess_choices(rows) and (columns := guess_columns(rows)):
+        return "a question stands in several columns; a template puts them together", columns
     ours = renamed(fields)
     for wanted in _WHOLE:
         if wanted <= ours.keys() and any(ours[name] != name for name in wanted):
@@ -118,19 +117,19 @@ def suggest_columns(rows: Sequence[Row]) -> tuple[str, dict[str, str]]:
                 "names of the columns look like ours in another spelling",
                 {name: ours[name] for name in (*sorted(wanted), *beside)},
             )
-    asks = next((n for n in _ASKS if isinstance(fields.get(n), str)), None)
-    answers = next((n for n in _ANSWERS if isinstance(fields.get(n), str) and n != asks), None)
-    if asks and answers:
-        return (
-            f"{asks!r} and {answers!r} look like a question and its answer",
-            {"prompt": asks, "completion": answers}
-            | ({"system": ours["system"]} if "system" in ours else {}),
-        )
+    if columns := guess_columns(rows):
+        shown = [f"{name!r}" for name in columns.values()]
+        alike = "a question and its answer" if len(shown) == 2 else "what is asked and answered"
+        return f"{', '.join(shown[:-1])} and {shown[-1]} look like {alike}", columns
     return "", {}
 
 
-def _pasted(columns: Mapping[str, str]) -> str:
-    return "columns: {" + ", ".join(f"{ours}: {theirs}" for ours, theirs in columns.items()) + "}"
+def any_columns(rows: Sequence[Row]) -> dict[str, str]:
+    """`columns` with names that are there, to be put right by whoever knows what they hold."""
+    texts = text_columns(rows) or [str(name) for name in rows[0].fields]
+    if len(texts) < 2:
+        return {"text": texts[0]} if texts else {}
+    return {"prompt": texts[0], "completion": texts[1]}
 
 
 def _turns(rows: Sequence[Row], name: str) -> dict[str, str]:

@@ -122,11 +122,14 @@ def _inside(folder: Path, name: str, *, stay: bool) -> list[Path]:
     return files
 
 
-def read_rows(path: Path | str, *, encoding: str | None = None) -> Iterator[Row | BadRow]:
+def read_rows(
+    path: Path | str, *, encoding: str | None = None, tolerant: bool = False
+) -> Iterator[Row | BadRow]:
     """The rows of one file, as a stream; what is JSON but no object comes as a `BadRow`.
 
     Args:
         encoding: Of the text; None is UTF-8 with or without a byte-order mark.
+        tolerant: A line of JSON lines or record of CSV that is malformed is a `BadRow` too.
 
     Raises:
         FileAccessError, EncodingError, MalformedFileError, LimitError, MissingExtraError: While the
@@ -142,12 +145,12 @@ def read_rows(path: Path | str, *, encoding: str | None = None) -> Iterator[Row 
             fix="rename or convert it",
         )
     try:
-        yield from _rows(path, kind, encoding)
+        yield from _rows(path, kind, encoding, tolerant=tolerant)
     except UnicodeDecodeError as error:
         raise encoding_error(path, encoding) from error
 
 
-def _rows(path: Path, kind: str, encoding: str | None) -> Iterator[Row | BadRow]:
+def _rows(path: Path, kind: str, encoding: str | None, *, tolerant: bool) -> Iterator[Row | BadRow]:
     name = str(path)
     if kind in BINARY:
         if path.suffix.lower() == ".gz":
@@ -158,11 +161,14 @@ def _rows(path: Path, kind: str, encoding: str | None) -> Iterator[Row | BadRow]
     elif kind in (".csv", ".tsv"):
         with open_text(path, encoding, newline="") as stream:
             yield from csv_rows(
-                stream, name, quoted=kind == ".csv" or _quotes_agree(path, encoding)
+                stream,
+                name,
+                quoted=kind == ".csv" or _quotes_agree(path, encoding),
+                tolerant=tolerant,
             )
     else:
         with open_text(path, encoding) as stream:
-            yield from json_rows(stream, name)
+            yield from json_rows(stream, name, tolerant=tolerant)
 
 
 def _quotes_agree(path: Path, encoding: str | None) -> bool:

@@ -17,6 +17,9 @@ from luthier.limits import JSON_DEPTH, ROW_FIELDS
 from luthier.units import MIB
 
 MAX_REPORTED = 20
+UNREADABLE = "file-unreadable"
+"""The doctor's rule for lines that cannot be read."""
+
 _CHUNK_CHARS = MIB
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -62,10 +65,13 @@ def _row(value: Any, origin: Origin) -> Row | BadRow:
     return BadRow(origin, f"the row is {kind_of(value)}, not an object: {shown}")
 
 
-def json_rows(stream: TextIO, name: str) -> Iterator[Row | BadRow]:
+def json_rows(stream: TextIO, name: str, *, tolerant: bool = False) -> Iterator[Row | BadRow]:
     """Rows of a JSON array or of JSON lines, whichever the content is.
 
     A single object that is spread over lines is one row.
+
+    Args:
+        tolerant: A line that is not JSON is a `BadRow` of the kind `file-unreadable`.
 
     Raises:
         MalformedFileError: Not JSON; for JSON lines the first 20 bad lines together.
@@ -80,10 +86,12 @@ def json_rows(stream: TextIO, name: str) -> Iterator[Row | BadRow]:
     if head.lstrip()[0] == "[":
         yield from _array(stream, head, number, name)
     else:
-        yield from _lines(stream, head, number, name)
+        yield from _lines(stream, head, number, name, tolerant=tolerant)
 
 
-def _lines(stream: TextIO, head: str, number: int, name: str) -> Iterator[Row | BadRow]:
+def _lines(
+    stream: TextIO, head: str, number: int, name: str, *, tolerant: bool
+) -> Iterator[Row | BadRow]:
     problems: list[str] = []
     line = head
     while line:
@@ -101,7 +109,11 @@ def _lines(stream: TextIO, head: str, number: int, name: str) -> Iterator[Row | 
                 if line is head and _spread(error, text, following):
                     yield _single(stream, head + following, number, name)
                     return
-                problems.append(_problem(name, number, error, line, last=not following))
+                problem = _problem(name, number, error, line, last=not following)
+                if tolerant:
+                    yield BadRow(Origin(name, number), problem, UNREADABLE)
+                else:
+                    problems.append(problem)
                 if len(problems) == MAX_REPORTED:
                     break
             else:

@@ -9,9 +9,9 @@ from typing import Literal, TextIO
 
 from luthier.bounded import shown
 from luthier.data.reading.files import MAX_LINE_CHARS, open_text
-from luthier.data.reading.strict_json import MAX_REPORTED, line_too_long
+from luthier.data.reading.strict_json import MAX_REPORTED, UNREADABLE, line_too_long
 from luthier.data.text_forms import form_of
-from luthier.data.types import Origin, Row
+from luthier.data.types import BadRow, Origin, Row
 from luthier.errors import LimitError, MalformedFileError, NoRowsError
 from luthier.limits import ROW_FIELDS
 
@@ -44,7 +44,9 @@ class _LimitedLines:
         return line
 
 
-def csv_rows(stream: TextIO, name: str, *, quoted: bool = True) -> Iterator[Row]:
+def csv_rows(
+    stream: TextIO, name: str, *, quoted: bool = True, tolerant: bool = False
+) -> Iterator[Row | BadRow]:
     """Records of a CSV file with a header; every cell is text.
 
     The header says what separates the columns: commas, or where it has none, tabs or semicolons.
@@ -52,6 +54,7 @@ def csv_rows(stream: TextIO, name: str, *, quoted: bool = True) -> Iterator[Row]
     Args:
         stream: Opened with `newline=""`, so that line ends inside quotes stay as they are.
         quoted: Whether quotes about a cell belong to the file and not to the cell.
+        tolerant: A record with more or fewer cells than the header is a `BadRow`.
 
     Raises:
         MalformedFileError: A quote that is never closed, or records with more or fewer cells than the
@@ -77,7 +80,10 @@ def csv_rows(stream: TextIO, name: str, *, quoted: bool = True) -> Iterator[Row]
                 raise _joined(name, start, record[0])
             if record and len(record) != len(header):
                 counts = f"{len(record)} cells, the header has {len(header)}"
-                problems.append(f"{name} line {start}: {counts}")
+                if tolerant:
+                    yield BadRow(Origin(name, start), counts, UNREADABLE)
+                else:
+                    problems.append(f"{name} line {start}: {counts}")
                 if len(problems) == MAX_REPORTED:
                     break
             elif record:

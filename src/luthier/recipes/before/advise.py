@@ -6,6 +6,7 @@ from luthier.advisor.measure import kind_of, measure_machine, measure_model, mea
 from luthier.advisor.reason import Advice
 from luthier.config.read import Resolved
 from luthier.data.load import load_samples
+from luthier.data.prepare import refuse_bad
 from luthier.data.types import Example, Sample
 from luthier.errors import ModelNotFoundError, NoRowsError
 from luthier.planner.device import Device, this_machine
@@ -31,7 +32,8 @@ def advise_run(
         lang: Of the texts: en, zh, id or vi.
 
     Raises:
-        LuthierError: Model or rows are not here, or the rows cannot be learned from.
+        LuthierError: Model or rows are not here, or the rows cannot be learned from: what training
+            would refuse is refused here too.
     """
     given = {
         name: value
@@ -55,6 +57,8 @@ def gather(resolved: Resolved, *, goal: str = "", device: str | None = None) -> 
             why="there is nothing to give advice on",
             fix=f"luthier data check {settings.dataset[0]} --model {settings.model}",
         )
+    total = len(loaded.samples) + len(loaded.bad)
+    refuse_bad(loaded.bad, total, bad_rows=settings.bad_rows, columns=settings.columns)  # as train
     if not resolved.is_given("objective"):
         objective = OBJECTIVES[kind_of(loaded.samples)]
         settings = settings.model_copy(update={"objective": objective})

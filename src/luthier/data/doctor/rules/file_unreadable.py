@@ -1,9 +1,11 @@
-"""A file that cannot be read to its end."""
+"""A file with something in it that cannot be read."""
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.rule import FileProblem, Rule
 from luthier.data.types import Origin
 from luthier.errors import LuthierError
+
+_LEFT_OUT = "luthier data fix FILE --output NEW leaves broken lines out"
 
 
 class FileUnreadable(Rule):
@@ -11,10 +13,10 @@ class FileUnreadable(Rule):
 
     code = "file-unreadable"
     severity = "error"
-    title = "a file that cannot be read to its end"
-    why = "a run stops here before it begins; the rows behind the place were not seen"
+    title = "a file with lines that cannot be read"
+    why = "a run stops here before it begins"
     example = '{"instruction": "Say hello.", "output": "Hel'
-    fix = "mend the line named; python -m json.tool checks one object"
+    fix = f"mend the line named; or {_LEFT_OUT}"
 
     _error: LuthierError | None = None
 
@@ -28,7 +30,7 @@ class FileUnreadable(Rule):
         """One finding for all such files."""
         if self._error is None:
             return None
-        fix = self._error.fix or self.fix
+        fix = "; or ".join(filter(None, (self._error.fix, _LEFT_OUT)))
         return self.finding(
             f"{self.count:,} file{'s' * (self.count > 1)}", why=self._error.why or self.why, fix=fix
         )
