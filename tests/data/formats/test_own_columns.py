@@ -115,7 +115,7 @@ def test_a_table_of_choices_is_offered_a_template_and_a_whole_reason(tmp_path):
     assert sample.messages[0].content == "2+2?\nA. 3\nB. 4"
     said = RowReader().read(rows(fields)[0]).sample.reason
     assert said == (
-        "no known format: it would be question_answer, but for what else is asked with: A, B"
+        "no known format: it would be question_answer, but for what else is asked with: 'A', 'B'"
     )
 
 
