@@ -146,7 +146,7 @@ def test_an_older_one_is_migrated_and_a_copy_kept(luthier_home, monkeypatch):
     with Store() as store:
         assert store.read("SELECT note FROM jobs")[0][0] == "none"
         assert Jobs(store).get(job.id) == job
-        copy = store.folder / "jobs.sqlite.before-0002"
+        copy = store.folder / f"jobs.sqlite.before-{len(more):04d}"
     with sqlite3.connect(copy) as old:
         assert old.execute("SELECT id FROM jobs").fetchall() == [(job.id,)]
         assert old.execute("PRAGMA user_version").fetchone() == (1,)
@@ -157,7 +157,7 @@ def test_a_migration_that_fails_changes_nothing(luthier_home, monkeypatch):
     Store().close()
     broken = [*migrations(), "CREATE TABLE more (x INTEGER); SELECT nothing FROM nowhere;"]
     monkeypatch.setattr("luthier.service.store.migrations", lambda: broken)
-    with pytest.raises(StoreError, match="step 2 of the migration"):
+    with pytest.raises(StoreError, match=f"step {len(broken)} of the migration"):
         Store()
     monkeypatch.undo()
     monkeypatch.setenv("LUTHIER_HOME", str(luthier_home))

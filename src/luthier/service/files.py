@@ -10,22 +10,24 @@ import secrets
 import sqlite3
 import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from luthier.bounded import decode_ours
 from luthier.durable import clean_stale, free_bytes, make_folders
 from luthier.durable.files import beside, discard, sync_folder
 from luthier.durable.system import disk_full, explained, file_system
 from luthier.errors import (
     ServiceError,
+    SettingsError,
     UploadInUseError,
     UploadNotFoundError,
     UploadTooLargeError,
 )
 from luthier.service.states import LIVE
-from luthier.service.store import Store
+from luthier.service.store import Store, to_json
 from luthier.units import format_bytes
 
 MAX_BYTES = 8 * 2**30
@@ -48,6 +50,7 @@ class File:
     Args:
         filename: What the client called it, made safe to show; never a path.
         created_at: Seconds since the epoch.
+        columns: Our names for those of its columns, where somebody said so.
     """
 
     id: str
@@ -56,6 +59,7 @@ class File:
     bytes: int
     sha256: str
     created_at: float
+    columns: Mapping[str, str] | None = None
 
 
 class Files:
@@ -162,6 +166,34 @@ class Files:
             )
         return _file_of(rows[0])
 
+    def keep_columns(self, id: str, columns: Mapping[str, str] | None) -> File:
+        """Keep with a file how its columns are read; None forgets it.
+
+        Raises:
+            UploadNotFoundError: There is no such file.
+        """
+        self.get(id)
+        with self.store.write() as connection:
+            kept = to_json(dict(columns)) if columns else None
+            connection.execute("UPDATE files SET columns = ? WHERE id = ?", (kept, id))
+        return self.get(id)
+
+    def columns_of(self, ids: Iterable[str]) -> dict[str, str] | None:
+        """How files are read that are learned together; None where nothing was said.
+
+        Raises:
+            SettingsError: They are read in different ways.
+        """
+        kept = {id: self.get(id).columns for id in ids}
+        ways = [dict(columns) for columns in kept.values() if columns]
+        if any(way != ways[0] for way in ways):
+            raise SettingsError(
+                f"columns: {' and '.join(kept)} are read with different columns",
+                why="one run reads all its files in one way",
+                fix="make a repaired copy of each, which needs no columns",
+            )
+        return ways[0] if ways else None
+
     def path(self, id: str) -> Path:
         """Where the bytes of a file are.
 
@@ -252,7 +284,13 @@ def _pieces(stream: BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
 
 def _file_of(row: sqlite3.Row) -> File:
     return File(
-        row["id"], row["filename"], row["purpose"], row["bytes"], row["sha256"], row["created_at"]
+        row["id"],
+        row["filename"],
+        row["purpose"],
+        row["bytes"],
+        row["sha256"],
+        row["created_at"],
+        decode_ours(row["columns"]) if row["columns"] else None,
     )
 
 

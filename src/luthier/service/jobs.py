@@ -123,6 +123,8 @@ class Jobs(Listing):
         for name in ("dataset", "eval_dataset"):
             if name in values:
                 values[name] = self._paths_of(values[name], used)
+        if values.get("columns") is None and (kept := self.files.columns_of(used)):
+            values["columns"] = kept
         if "model" in values:
             values["model"] = _absolute(values["model"])
         return load(arguments=values), used

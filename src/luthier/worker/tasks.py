@@ -55,17 +55,25 @@ def describe_model(request: Request) -> dict[str, Any]:
 
 
 def check(request: Request) -> dict[str, Any]:
-    """The doctor's report of `files` for `model` (without one, the starter) and `objective`."""
+    """The doctor's report of `files` for `model` (or the starter), `objective` and `columns`."""
     from luthier.recipes.before.check import check_data
 
     return check_data(_resolved(request)).to_dict()
 
 
+def raw(request: Request) -> dict[str, Any]:
+    """The first `count` rows of `file` as they were written, and what their columns may hold."""
+    from luthier.recipes.before.raw_rows import raw_rows
+
+    return raw_rows(request["file"], count=request["count"])
+
+
 def fix(request: Request) -> dict[str, Any]:
-    """`file` with the safe fixes applied, as `target`; how often each rule was acted on."""
+    """`file`, read with `columns`, with the safe fixes applied, as `target`; what was done."""
     from luthier.data import doctor
 
-    report = doctor.fix(request["file"], request["target"]).to_dict()
+    columns = request.get("columns")
+    report = doctor.fix(request["file"], request["target"], columns=columns).to_dict()
     Path(report["changes"]).unlink()  # names rows of a file that the asker knows by another name
     done = [{"code": code, "count": count} for code, count in report["done"].items()]
     return {"done": done, "rows": report["rows"], "written": report["written"]}
@@ -83,8 +91,8 @@ def _resolved(request: Request) -> Any:
     from luthier.config import read
 
     given = {"model": request.get("model") or "starter", "dataset": list(request["files"])}
-    objective = request.get("objective")
-    return read.load({**given, **({"objective": objective} if objective else {})}, {})
+    said = {name: request.get(name) for name in ("objective", "columns")}
+    return read.load({**given, **{name: value for name, value in said.items() if value}}, {})
 
 
 def plan(request: Request) -> dict[str, Any]:
@@ -132,6 +140,7 @@ TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "render": render,
     "describe_model": describe_model,
     "check": check,
+    "raw": raw,
     "fix": fix,
     "advise": advise,
     "plan": plan,

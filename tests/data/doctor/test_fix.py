@@ -1,11 +1,14 @@
 """`fix` mends what is safe to mend, says what it did, and has nothing to do the second time."""
 
 import json
+import re
 
 import pytest
+from tests.conftest import CHECKOUT
 from tests.data.doctor.cases import CASES, ask, chat, pair
 
 from luthier.data.doctor import fix
+from luthier.data.doctor.rules import RULES
 from luthier.errors import EncodingError, FileAccessError, MalformedFileError, NoRowsError
 
 FIXED = {
@@ -114,3 +117,13 @@ def test_a_file_that_cannot_be_fixed_leaves_nothing_behind(rows, error, tmp_path
     with pytest.raises(error):
         fix(path, tmp_path / "new.jsonl")
     assert [found.name for found in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_the_page_offers_a_repaired_copy_for_what_is_repaired():
+    """Every rule whose remedy is `luthier data fix`, or that it acts on without saying so."""
+    page = CHECKOUT / "src" / "luthier" / "web" / "js" / "parts" / "report.js"
+    listed = re.search(r"FIXED = new Set\(\[(.*?)\]\)", page.read_text("utf-8"), re.DOTALL)
+    offered = set(re.findall(r'"([a-z0-9-]+)"', listed[1]))
+    acted_on = {rule.code for rule in RULES if "luthier data fix" in rule.fix}
+    assert offered == acted_on | {"encoding-not-utf8"}
+    assert offered == FIXED | {"file-unreadable"}

@@ -51,7 +51,10 @@ def file_object(file: File) -> dict[str, Any]:
         "status": "processed",
         "expires_at": None,
         "status_details": None,
-        "luthier": {"sha256": file.sha256},
+        "luthier": {
+            "sha256": file.sha256,
+            **({"columns": dict(file.columns)} if file.columns else {}),
+        },
     }
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from starlette.responses import Response
 
+from luthier.bounded import decode
 from luthier.config.read import load
 from luthier.durable import make_folders
 from luthier.errors import SettingsError
 from luthier.service.http import schemas
-from luthier.service.http.door.envelope import ApiJson, not_found
+from luthier.service.http.door.envelope import ApiError, ApiJson, not_found
 from luthier.service.http.door.policy import may_use
 from luthier.service.http.door.refusals import refusal
 from luthier.service.http.models import known_model
@@ -24,6 +25,10 @@ from luthier.service.http.wire import file_object
 router = APIRouter(prefix="/api", tags=["data"])
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Objective = Literal["sft", "dpo", "text"]
+Columns = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=4000)]],
+    Field(max_length=64),
+]
 CHECK_S, PLAN_S = 300.0, 60.0
 
 
@@ -32,6 +37,13 @@ class CheckRequest(Strict):
 
     model: Name | None = None
     objective: Objective | None = None
+    columns: Columns | None = None
+
+
+class ColumnsRequest(Strict):
+    """Our names for those of a file, as the setting `columns`; null forgets them."""
+
+    columns: Columns | None
 
 
 class PlanRequest(Strict):
@@ -66,6 +78,7 @@ def check(request: Request, file_id: str, body: CheckRequest) -> Response:
         "files": [_path(found, file_id)],
         "model": known_model(found, body.model) if body.model else None,
         "objective": body.objective,
+        "columns": body.columns or found.files.get(file_id).columns,
     }
     report = found.help("check", asked, timeout_s=CHECK_S)
     return ApiJson(_labelled(found, file_id, report))
@@ -84,7 +97,7 @@ def fix(request: Request, file_id: str) -> Response:
         target = Path(folder) / "rows.jsonl"
         answer = found.help(
             "fix",
-            {"file": str(found.files.path(file_id)), "target": str(target)},
+            {"file": str(found.files.path(file_id)), "target": str(target), "columns": old.columns},
             timeout_s=CHECK_S,
         )
         with target.open("rb") as stream:
@@ -101,16 +114,50 @@ def rows(
     first: Annotated[int, Query(alias="from", ge=1, le=10**9)] = 1,
     count: Annotated[int, Query(ge=1, le=100)] = 20,
     objective: Objective = "sft",
+    columns: Annotated[str | None, Query(max_length=16_384)] = None,
 ) -> Response:
-    """Rows as the model will see them, with what is learned marked."""
+    """Rows as the model will see them, with what is learned marked.
+
+    `columns` is JSON, to try a reading before it is kept; without it the one that is kept.
+    """
     found = parts(request)
     settings = {
         "model": known_model(found, model),
         "dataset": [_path(found, file_id)],
         "objective": objective,
+        "columns": _columns(columns) or found.files.get(file_id).columns,
     }
     answer = found.help("preview", {"settings": settings, "first": first, "count": count})
     return ApiJson(_labelled(found, file_id, answer))
+
+
+@router.get("/files/{file_id}/raw", response_model=schemas.Anything)
+def raw(request: Request, file_id: str, count: Annotated[int, Query(ge=1, le=20)] = 3) -> Response:
+    """The first rows as they were written, and what the names of their columns suggest."""
+    found = parts(request)
+    answer = found.help("raw", {"file": _path(found, file_id), "count": count})
+    kept = found.files.get(file_id).columns
+    return ApiJson({**answer, "kept": dict(kept) if kept else None})
+
+
+@router.put("/files/{file_id}/columns", response_model=schemas.FileObject)
+def keep_columns(request: Request, file_id: str, body: ColumnsRequest) -> Response:
+    """Keep with a file how its columns are read; jobs that name it use that."""
+    found = parts(request)
+    _path(found, file_id)
+    return ApiJson(file_object(found.files.keep_columns(file_id, body.columns)))
+
+
+def _columns(text: str | None) -> dict[str, str] | None:
+    """`columns` of an address."""
+    if not text:
+        return None
+    try:
+        return TypeAdapter(Columns).validate_python(decode(text))
+    except ValueError as error:
+        raise ApiError(
+            400, "columns is no JSON object of texts", code="invalid_value", param="columns"
+        ) from error
 
 
 @router.post("/plan", response_model=schemas.Anything)
@@ -144,10 +191,20 @@ def resolved_paths(found: Parts, asked: dict[str, Any]) -> dict[str, Any]:
                 for one in many
             ]
     try:
+        if settings.get("columns") is None and (kept := _kept(found, asked.get("dataset"))):
+            settings["columns"] = kept
         may_use(found.home, found.roots)(load(arguments=settings))
     except SettingsError as error:
         raise refusal(error, prefix="settings.") from error
     return settings
+
+
+def _kept(found: Parts, dataset: Any) -> dict[str, str] | None:
+    """How the uploaded files among the data are read."""
+    many = [dataset] if isinstance(dataset, str) else dataset
+    given = many if isinstance(many, list) else []
+    ids = [one for one in given if isinstance(one, str) and one.startswith("file-")]
+    return found.files.columns_of(ids)
 
 
 @router.post("/advise", response_model=schemas.Anything)
@@ -156,7 +213,10 @@ def advise(request: Request, body: AdviseRequest) -> Response:
     found = parts(request)
     files = [_path(found, id) for id in body.file_ids]
     asked = {"model": known_model(found, body.model), "files": files, "lang": body.lang}
-    return ApiJson(found.help("advise", {**asked, "goal": body.goal}, timeout_s=CHECK_S))
+    columns = _kept(found, body.file_ids)
+    return ApiJson(
+        found.help("advise", {**asked, "columns": columns, "goal": body.goal}, timeout_s=CHECK_S)
+    )
 
 
 @router.post("/render", response_model=schemas.Anything)

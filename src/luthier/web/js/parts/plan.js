@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "../lib.js";
 import { post } from "../api.js";
 import { bytes, duration, language, number, t } from "../i18n.js";
 import { Button, CodeBlock, ErrorNote, MarkBadge } from "./basic.js";
+import { link } from "../route.js";
 import { shown } from "./job_tabs.js";
 
 const FORMS = ["cli", "yaml", "python", "openai", "curl"];
@@ -41,6 +42,14 @@ export function Live({ form, settings, set }) {
         }
         <${ErrorNote} error=${error} />
         ${
+          error?.code === "E205" &&
+          html`
+            <p>
+              <a class="button small" href=${link("file", form.data)}>${t("columns.remedy")}</a>
+            </p>
+          `
+        }
+        ${
           plan &&
           html`
             <${Memory} plan=${plan} />
@@ -75,7 +84,12 @@ export function Live({ form, settings, set }) {
           <${Advice} advice=${advice} set=${set} />
         `
       }
-      <${ErrorNote} error=${adviceError} title=${t("advice.title")} />
+      ${
+        adviceError?.message !== error?.message &&
+        html`
+          <${ErrorNote} error=${adviceError} title=${t("advice.title")} />
+        `
+      }
     </aside>
   `;
 }

@@ -7,11 +7,24 @@ import { Icon } from "./icons.js";
 const ORDER = { error: 0, warning: 1, note: 2 };
 const LOOK = { error: ["bad", "cross"], warning: ["warn", "warn"], note: ["info", "info"] };
 
+/** Rules that a repaired copy acts on: offered where it would change anything. */
+const FIXED = new Set([
+  "boundaries-doubled",
+  "chosen-equals-rejected",
+  "control-characters",
+  "duplicate-rows",
+  "empty-answer",
+  "encoding-not-utf8",
+  "ends-with-user",
+  "file-unreadable",
+  "invisible-characters",
+  "no-answer",
+  "tool-schema-types",
+]);
+
 export function Findings({ findings, onFix }) {
   const sorted = [...findings].sort((one, other) => ORDER[one.severity] - ORDER[other.severity]);
-  const broken = sorted.some(
-    (finding) => finding.severity !== "note" && finding.code !== "file-unreadable",
-  );
+  const broken = sorted.some((finding) => FIXED.has(finding.code));
   return html`
     <section class="card stack">
       <div class="card-head">
@@ -79,7 +92,7 @@ function Finding({ finding }) {
         finding.rows?.length > 0 &&
         html`
           <ul class="places">
-            ${finding.rows.slice(0, 5).map(
+            ${distinct(finding.rows).map(
               (row, index) => html`
                 <li key=${index} class="small mono">${place(row)}</li>
               `,
@@ -92,13 +105,34 @@ function Finding({ finding }) {
         html`
           <div class="small">
             <span class="muted">${t("file.remedy")}${" "}</span>
-            <code lang="en">${finding.fix}</code>
+            ${
+              finding.code === "format-unknown"
+                ? html`
+                    <a href="#columns" onClick=${toColumns}>${t("columns.remedy")}</a>
+                  `
+                : html`
+                    <span lang="en">${finding.fix}</span>
+                  `
+            }
           </div>
         `
       }
     </li>
   `;
 }
+
+/** The address stays what it is: what stands behind its '#' is the view. */
+function toColumns(event) {
+  event.preventDefault();
+  document.getElementById("columns")?.scrollIntoView({ block: "start" });
+  document.getElementById("columns-head")?.focus({ preventScroll: true });
+}
+
+/** The first row of each thing that is said: the same five times says no more than once. */
+const distinct = (rows) =>
+  [...new Map([...rows].reverse().map((row) => [row.says || row.line, row])).values()]
+    .reverse()
+    .slice(0, 5);
 
 const place = (row) =>
   [row.line > 0 && t("file.line", { line: row.line }), row.says].filter(Boolean).join(": ");

@@ -6,23 +6,24 @@ import { Button, ErrorNote, Loading } from "./basic.js";
 
 const PAGE = 10;
 
-export function Rows({ id, model }) {
+export function Rows({ id, model, columns = "", objective, title, count = PAGE }) {
   const [start, setStart] = useState(1);
   const [state, setState] = useState({});
-  useEffect(() => setStart(1), [id, model]);
+  useEffect(() => setStart(1), [id, model, columns]);
   useEffect(() => {
     const leave = new AbortController();
     setState({});
-    get(query(`api/files/${encodeURIComponent(id)}/rows`, { model, from: start, count: PAGE }), {
+    const asked = { model, from: start, count, columns, objective };
+    get(query(`api/files/${encodeURIComponent(id)}/rows`, asked), {
       signal: leave.signal,
     }).then(
       (data) => setState({ rows: data.rows }),
       (error) => error.name !== "AbortError" && setState({ error }),
     );
     return () => leave.abort();
-  }, [id, model, start]);
+  }, [id, model, start, columns, objective, count]);
   return html`<section class="card stack">
-    <div class="card-head"><h2>${t("rows.title")}</h2><${Legend} /></div>
+    <div class="card-head"><h2>${title ?? t("rows.title")}</h2><${Legend} /></div>
     <p class="small muted">${t("rows.lead")}</p>
     <${ErrorNote} error=${state.error} />
     ${
@@ -45,12 +46,12 @@ export function Rows({ id, model }) {
       `
     }
     <div class="row">
-      <${Button} kind="small" disabled=${start === 1} onClick=${() => setStart(Math.max(1, start - PAGE))}>
+      <${Button} kind="small" disabled=${start === 1} onClick=${() => setStart(Math.max(1, start - count))}>
         ${t("previous")}</${Button}>
       <span class="small muted" role="status">
-        ${t("rows.range", { from: start, to: start + (state.rows?.length || PAGE) - 1 })}</span>
-      <${Button} kind="small" disabled=${!state.rows || state.rows.length < PAGE} onClick=${() =>
-        setStart(start + PAGE)}>${t("next")}</${Button}>
+        ${t("rows.range", { from: start, to: start + (state.rows?.length || count) - 1 })}</span>
+      <${Button} kind="small" disabled=${!state.rows || state.rows.length < count} onClick=${() =>
+        setStart(start + count)}>${t("next")}</${Button}>
     </div>
   </section>`;
 }

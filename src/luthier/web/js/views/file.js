@@ -6,6 +6,7 @@ import { go, link, replace } from "../route.js";
 import { ErrorNote, LinkButton, PageHead, toast } from "../parts/basic.js";
 import { Findings, Histogram } from "../parts/report.js";
 import { ModelChoice } from "../parts/choose.js";
+import { Columns } from "../parts/columns.js";
 import { Rows } from "../parts/rows.js";
 
 export default function File({ route }) {
@@ -14,6 +15,8 @@ export default function File({ route }) {
   const file = useData(`v1/files/${encodeURIComponent(id)}`);
   const [report, setReport] = useState(null);
   const [error, setError] = useState(null);
+  const [turn, setTurn] = useState(0);
+  const raw = useData(`api/files/${encodeURIComponent(id)}/raw?count=3`);
   useEffect(() => {
     const leave = new AbortController();
     setReport(null);
@@ -23,7 +26,7 @@ export default function File({ route }) {
       (failed) => failed.name !== "AbortError" && setError(failed),
     );
     return () => leave.abort();
-  }, [id, model]);
+  }, [id, model, turn]);
   const choose = (name) => {
     setModel(name);
     replace("file", id, { model: name });
@@ -58,6 +61,23 @@ export default function File({ route }) {
         onChange=${choose} /></div>
       <${ErrorNote} error=${error} />
       ${
+        raw.data &&
+        html`
+          <${Reading} raw=${raw.data}>
+            <${Columns}
+              key=${JSON.stringify(raw.data.kept)}
+              id=${id}
+              raw=${raw.data}
+              model=${model}
+              onKept=${() => {
+                raw.again();
+                setTurn(turn + 1);
+              }}
+            />
+          </${Reading}>
+        `
+      }
+      ${
         !report &&
         !error &&
         html`
@@ -70,13 +90,34 @@ export default function File({ route }) {
           <${Summary} report=${report} />
           <div class="grid two">
             <${Findings} findings=${report.findings} onFix=${fix} />
-            <${Histogram} report=${report} />
+            ${
+              report.histogram?.length > 0 &&
+              html`
+                <${Histogram} report=${report} />
+              `
+            }
           </div>
         `
       }
-      <${Rows} id=${id} model=${model} />
+      ${
+        (raw.data?.known || raw.data?.kept) &&
+        html`
+          <${Rows} key=${turn} id=${id} model=${model} />
+        `
+      }
     </div>`;
 }
+
+/** The menus stand open where nobody knows the columns; elsewhere they are one click away. */
+const Reading = ({ raw, children }) =>
+  raw.known && !raw.kept
+    ? html`
+        <details class="card">
+          <summary>${t("columns.title")}</summary>
+          ${children}
+        </details>
+      `
+    : children;
 
 function Summary({ report }) {
   const formats = report.files.flatMap((file) => Object.entries(file.formats ?? {}));
@@ -96,14 +137,19 @@ function Summary({ report }) {
           <dt>${t("file.used")}</dt>
           <dd>${number(report.used)}</dd>
         </div>
-        <div>
-          <dt>${t("file.median")}</dt>
-          <dd>${t("tokens", { count: number(total.p50, { maximumFractionDigits: 0 }) })}</dd>
-        </div>
-        <div>
-          <dt>${t("file.longest")}</dt>
-          <dd>${t("tokens", { count: number(total.max, { maximumFractionDigits: 0 }) })}</dd>
-        </div>
+        ${
+          total.p50 !== undefined &&
+          html`
+            <div>
+              <dt>${t("file.median")}</dt>
+              <dd>${t("tokens", { count: number(total.p50, { maximumFractionDigits: 0 }) })}</dd>
+            </div>
+            <div>
+              <dt>${t("file.longest")}</dt>
+              <dd>${t("tokens", { count: number(total.max, { maximumFractionDigits: 0 }) })}</dd>
+            </div>
+          `
+        }
         ${
           report.padding_ratio !== undefined &&
           report.padding_ratio !== null &&
