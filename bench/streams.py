@@ -40,8 +40,8 @@ def serve() -> None:
     with Store() as store:
         jobs = Jobs(store)
         job = jobs.create({"model": "starter", "dataset": "rows.jsonl"})
-        jobs.move(job.id, "starting", reason="", attempts=1)
-        jobs.move(job.id, "running", reason="", worker=Owner.of(os.getpid()))
+        jobs.table.move(job.id, "starting", reason="", attempts=1)
+        jobs.table.move(job.id, "running", reason="", worker=Owner.of(os.getpid()))
     run = RunDirectory.create(job.run_path, resume=True)
 
     def write() -> None:

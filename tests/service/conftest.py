@@ -83,7 +83,9 @@ class Queue:
 
     def states(self, id: str) -> list[str]:
         """The states it went through, without repetition."""
-        return [state for state, _ in itertools.groupby(e["after"] for e in self.jobs.history(id))]
+        return [
+            state for state, _ in itertools.groupby(e.after for e in self.jobs.table.history(id))
+        ]
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def queue(luthier_home, warm):
     queue = Queue(warm)
     queue.runner.start()
     yield queue
-    for job in queue.jobs.active():
+    for job in queue.jobs.table.active():
         queue.jobs.cancel(job.id)
         queue.wait(job.id, "cancelled", "finished", "failed")
     queue.close()

@@ -28,5 +28,5 @@ def test_jobs_run_be_the_clock_years_ahead_or_behind(
     queue.jobs.cancel(first)
     queue.wait(first, "cancelled")
     assert marked(first) == []
-    assert [job.id for job in queue.jobs.list()[0]] == [third, second, first]  # by number
-    assert all(job.finished_at is not None for job in queue.jobs.list()[0])
+    assert [job.id for job in queue.jobs.table.list()[0]] == [third, second, first]  # by number
+    assert all(job.finished_at is not None for job in queue.jobs.table.list()[0])

@@ -147,7 +147,7 @@ def test_a_file_in_use_stays(store):
     file = jobs.files.add(io.BytesIO(ROWS), "rows.jsonl")
     job = jobs.create({"model": "starter", "dataset": [file.id]})
     assert job.settings["dataset"] == [str(jobs.files.path(file.id))]
-    assert jobs.files_of(job.id) == [file.id]
+    assert jobs.table.files_of(job.id) == [file.id]
     with pytest.raises(UploadInUseError, match=job.id):
         jobs.files.delete(file.id)
     jobs.cancel(job.id)

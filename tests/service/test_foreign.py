@@ -47,11 +47,11 @@ def test_runs_and_jobs_are_listed_together_newest_first(jobs, tmp_path):
     for limit in (1, 2, 4, 10):
         seen, after, more = [], None, True
         while more:
-            page, more = jobs.all(after=after, limit=limit)
+            page, more = jobs.listing.all(after=after, limit=limit)
             seen += [job.id if job.managed else job.name for job in page]
             after = page[-1].id if page else after
         assert seen == wanted
-    assert [job.managed for job in jobs.list()[0]] == [True] * 3
+    assert [job.managed for job in jobs.table.list()[0]] == [True] * 3
 
 
 def test_what_a_run_says_is_what_is_shown(jobs, tmp_path):
@@ -60,7 +60,7 @@ def test_what_a_run_says_is_what_is_shown(jobs, tmp_path):
     make(tmp_path, "bad", ("failed", error))
     make(tmp_path, "gone")
     make(tmp_path, "stopped", ("finished", {"reason": "interrupted", "step": 1}))
-    found = {job.name: job for job in jobs.runs()}
+    found = {job.name: job for job in jobs.listing.runs()}
     assert {name: job.state for name, job in found.items()} == {
         "good": "finished", "bad": "failed", "gone": "failed", "stopped": "cancelled"
     }  # fmt: skip
@@ -81,8 +81,8 @@ def test_a_run_of_a_job_is_not_shown_twice(jobs):
     run.settings_file.write_text(load(GIVEN).to_json())
     with EventLog(run) as log:
         log.emit(Started())
-    assert jobs.runs() == []
-    assert [one.id for one in jobs.all()[0]] == [job.id]
+    assert jobs.listing.runs() == []
+    assert [one.id for one in jobs.listing.all()[0]] == [job.id]
 
 
 HOLD = """
@@ -102,7 +102,7 @@ def test_a_live_run_is_running_and_cancel_sends_it_sigterm(jobs, tmp_path):
     )
     try:
         assert process.stdout.readline() == "held\n"
-        (job,) = jobs.runs()
+        (job,) = jobs.listing.runs()
         assert (job.state, job.worker.pid) == ("running", process.pid)
         jobs.cancel(job.id)
         assert process.wait(20) == -signal.SIGTERM
@@ -119,8 +119,8 @@ def test_an_unchanged_run_is_not_read_again(jobs, tmp_path):
         line = json.dumps({"type": "step", "step": 1, "time": 0.0, "elapsed_s": 0.0, "loss": 1.0})
         file.write((line + "\n") * 50_000)
     begun = time.perf_counter()
-    first = jobs.runs()
+    first = jobs.listing.runs()
     took = time.perf_counter() - begun
     begun = time.perf_counter()
-    assert jobs.runs() == first
+    assert jobs.listing.runs() == first
     assert time.perf_counter() - begun < took / 5

@@ -57,7 +57,7 @@ def test_every_problem_with_the_settings_is_told_before_anything_is_accepted(job
     for priority in (5000, "high", True):
         with pytest.raises(SettingsError, match="priority"):
             jobs.create(GIVEN, priority=priority)
-    assert jobs.list() == ([], False)
+    assert jobs.table.list() == ([], False)
 
 
 def test_the_same_key_is_the_same_job_also_at_once(jobs):
@@ -72,7 +72,7 @@ def test_the_same_key_is_the_same_job_also_at_once(jobs):
         thread.join()
     assert len(made) == 8
     assert len(set(made)) == 1
-    assert len(jobs.list()[0]) == 1
+    assert len(jobs.table.list()[0]) == 1
     with pytest.raises(IdempotencyError, match=made[0]):
         jobs.create({**GIVEN, "seed": 1}, idempotency_key="k")
 
@@ -80,28 +80,28 @@ def test_the_same_key_is_the_same_job_also_at_once(jobs):
 def test_order_is_priority_then_age(jobs):
     ids = {name: jobs.create(GIVEN, name=name, priority=p).id for name, p in
            (("a", 0), ("b", 0), ("c", 5), ("d", -5))}  # fmt: skip
-    assert [job.name for job in jobs.waiting()] == ["c", "a", "b", "d"]
+    assert [job.name for job in jobs.table.waiting()] == ["c", "a", "b", "d"]
     jobs.change(ids["d"], priority=9, name="first")
-    assert [job.name for job in jobs.waiting()] == ["first", "c", "a", "b"]
+    assert [job.name for job in jobs.table.waiting()] == ["first", "c", "a", "b"]
     jobs.pause(ids["c"])
     jobs.resume(ids["c"])
-    assert [job.name for job in jobs.waiting()] == ["first", "c", "a", "b"]
+    assert [job.name for job in jobs.table.waiting()] == ["first", "c", "a", "b"]
     jobs.pause(ids["a"])
     jobs.resume(ids["a"])  # goes behind those of its priority that waited meanwhile
-    assert [job.name for job in jobs.waiting()] == ["first", "c", "b", "a"]
+    assert [job.name for job in jobs.table.waiting()] == ["first", "c", "b", "a"]
 
 
 def test_pages_go_through_all_jobs_once(jobs):
     made = [jobs.create(GIVEN).id for _ in range(5)]
     seen, after, more = [], None, True
     while more:
-        page, more = jobs.list(after=after, limit=2)
+        page, more = jobs.table.list(after=after, limit=2)
         seen += [job.id for job in page]
         after = seen[-1]
     assert seen == made[::-1]
     jobs.cancel(made[1])
-    assert [job.id for job in jobs.list(state="cancelled")[0]] == [made[1]]
-    assert len(jobs.list(state=["queued", "running"])[0]) == 4
+    assert [job.id for job in jobs.table.list(state="cancelled")[0]] == [made[1]]
+    assert len(jobs.table.list(state=["queued", "running"])[0]) == 4
 
 
 def test_waiting_jobs_are_cancelled_and_paused_at_once(jobs):
@@ -110,7 +110,7 @@ def test_waiting_jobs_are_cancelled_and_paused_at_once(jobs):
     assert jobs.pause(job.id).state == "paused"
     assert jobs.resume(job.id).state == "queued"
     assert jobs.cancel(job.id).state == "cancelled"
-    states = [entry["after"] for entry in jobs.history(job.id)]
+    states = [entry.after for entry in jobs.table.history(job.id)]
     assert states == ["created", "queued", "paused", "queued", "cancelled"]
 
 
@@ -118,15 +118,15 @@ def test_a_job_at_work_gets_a_wish(jobs):
     job = jobs.create(GIVEN)
     with pytest.raises(JobStateError, match="cannot stop early"):
         jobs.stop_early(job.id)
-    jobs.move(job.id, "starting", reason="", attempts=1)
-    jobs.move(job.id, "running", reason="")
+    jobs.table.move(job.id, "starting", reason="", attempts=1)
+    jobs.table.move(job.id, "running", reason="")
     assert jobs.stop_early(job.id).wish == "stop_early"
     assert jobs.pause(job.id).wish == "pause"
     assert jobs.cancel(job.id).wish == "cancel"
     assert jobs.cancel(job.id).state == "running"
     with pytest.raises(JobStateError, match="being cancelled"):
         jobs.pause(job.id)
-    assert jobs.move(job.id, "cancelled", reason="stopped").wish is None
+    assert jobs.table.move(job.id, "cancelled", reason="stopped").wish is None
 
 
 def test_retry_goes_on_in_the_same_directory_and_clone_begins_a_new_one(jobs):
@@ -158,7 +158,7 @@ def test_deleting_removes_the_run_when_nobody_else_has_it(jobs):
     jobs.cancel(again.id)
     jobs.delete(again.id)
     assert not job.run_path.exists()
-    assert jobs.list() == ([], False)
+    assert jobs.table.list() == ([], False)
 
 
 def test_a_deletion_cut_short_is_finished_at_the_next_start(jobs):
@@ -182,7 +182,7 @@ def test_the_queue_is_bounded(jobs):
 
 def test_held_jobs_wait_for_their_check(jobs):
     good, bad = jobs.create(GIVEN, hold=True), jobs.create(GIVEN, hold=True)
-    assert jobs.waiting() == []
+    assert jobs.table.waiting() == []
     assert jobs.release(good.id).state == "queued"
     error = {"code": "E204", "what": "bad rows", "why": "", "fix": ""}
     assert jobs.reject(bad.id, error).error == error
@@ -200,7 +200,7 @@ def test_unknown_ids_are_not_found(jobs, id):
         jobs.resume,
         jobs.retry,
         jobs.delete,
-        jobs.history,
+        jobs.table.history,
     ):
         with pytest.raises(JobNotFoundError):
             ask(id)
@@ -219,12 +219,12 @@ def test_random_interleavings_end_in_one_last_state(jobs):
                 else:
                     to = draw.choice(sorted(ALLOWED))
                     values = {"error": {"code": "E000"}} if to == "failed" else {}
-                    jobs.move(job.id, to, reason="", **values)
+                    jobs.table.move(job.id, to, reason="", **values)
             except LuthierError:
                 assert jobs.get(job.id) == before  # refused: nothing changed
             now = jobs.get(job.id)
             if before.state in TERMINAL:
                 assert now == before
-        steps = [(e["before"], e["after"]) for e in jobs.history(job.id)]
+        steps = [(e.before, e.after) for e in jobs.table.history(job.id)]
         assert all(a == c for (_, a), (c, _) in itertools.pairwise(steps))
         assert sum(after in TERMINAL and after != before for before, after in steps) <= 1

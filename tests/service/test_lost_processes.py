@@ -58,8 +58,8 @@ def test_trouble_with_one_job_keeps_nobody_from_the_others(jobs):
     first, second = (jobs.create({**QUICK, "dataset": "rows.jsonl"}) for _ in range(2))
     (first.run_path / "events.jsonl").mkdir(parents=True)  # cannot be read
     for job in (first, second):
-        jobs.move(job.id, "starting", reason="test", attempts=1, devices=["cpu"])
-        jobs.note(job.id, worker=gone)
+        jobs.table.move(job.id, "starting", reason="test", attempts=1, devices=["cpu"])
+        jobs.table.note(job.id, worker=gone)
     runner = Runner(jobs, devices=["cpu"])
     with pytest.raises(OSError, match=r"events\.jsonl"):
         runner.tick()

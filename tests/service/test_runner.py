@@ -108,7 +108,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_twice_and_not_more(queue):
     job = queue.wait(id, "failed")
     assert (job.attempts, job.retries, job.error["code"]) == (3, 2, "E713")
     assert "SIGKILL" in job.error["what"]
-    reasons = [e["reason"] for e in queue.jobs.history(id)]
+    reasons = [e.reason for e in queue.jobs.table.history(id)]
     assert sum("automatic retry" in reason for reason in reasons) == 2
     again = queue.jobs.retry(id)
     started(queue, again.id)
@@ -231,7 +231,7 @@ def test_a_suspended_worker_is_told_of_and_left_alone(luthier_home, warm):
         for texts in said:
             wait_for(
                 lambda wanted=texts: all(
-                    any(text in e["reason"] for e in queue.jobs.history(id)) for text in wanted
+                    any(text in e.reason for e in queue.jobs.table.history(id)) for text in wanted
                 )
             )
             os.kill(worker.pid, signal.SIGCONT)

@@ -29,10 +29,10 @@ def test_a_full_database_accepts_nothing_and_loses_nothing(store, luthier_home):
 
     with pytest.raises(DiskFullError, match="disk full"):
         until_it_is_full()
-    assert sorted(job.id for job in jobs.list()[0]) == sorted(kept)
+    assert sorted(job.id for job in jobs.table.list()[0]) == sorted(kept)
     store.read(f"PRAGMA max_page_count = {pages + 1000}")
     kept.append(jobs.create(long).id)
-    assert sorted(job.id for job in jobs.list()[0]) == sorted(kept)
+    assert sorted(job.id for job in jobs.table.list()[0]) == sorted(kept)
 
 
 def test_a_database_that_may_not_be_written_says_so(store):
@@ -41,7 +41,7 @@ def test_a_database_that_may_not_be_written_says_so(store):
     store.read("PRAGMA query_only = 1")
     with pytest.raises(StoreError, match="readonly"):
         jobs.create({"model": "starter", "dataset": file})
-    assert jobs.list()[0] == []
+    assert jobs.table.list()[0] == []
 
 
 @pytest.mark.parametrize("what", ["a folder", "a version below nothing"])
@@ -114,7 +114,7 @@ def test_wrong_rows_cannot_be_written(store, statement):
     Jobs(store).create({"model": "starter", "dataset": "rows.jsonl"})
     with pytest.raises(sqlite3.IntegrityError), store.write() as connection:
         connection.execute(statement)
-    assert Jobs(store).list()[0][0].state == "queued"
+    assert Jobs(store).table.list()[0][0].state == "queued"
 
 
 def test_a_damaged_database_is_named_and_not_touched(luthier_home):
@@ -176,7 +176,7 @@ def test_a_locked_database_says_so_after_waiting(store, monkeypatch):
     finally:
         other.rollback()
         other.close()
-    assert Jobs(store).list() == ([], False)
+    assert Jobs(store).table.list() == ([], False)
 
 
 @pytest.mark.parametrize(

@@ -32,4 +32,4 @@ def test_a_storm_of_cancels_pauses_and_resumes_ends_with_every_job_cancelled(que
         queue.wait(id, "cancelled")
         assert marked(id) == []
         assert queue.jobs.get(id).attempts <= 1 + ROUNDS * 8
-    assert len(queue.jobs.list()[0]) == len(ids)
+    assert len(queue.jobs.table.list()[0]) == len(ids)

@@ -17,8 +17,9 @@ from luthier.durable import remove_folder
 from luthier.errors import IdempotencyError, QueueFullError, SettingsError
 from luthier.runs.place import slug
 from luthier.service.files import Files, new_id, safe_label
-from luthier.service.ledger import log, wrong_state
-from luthier.service.listing import Listing
+from luthier.service.foreign import Foreign
+from luthier.service.job_list import JobList
+from luthier.service.job_table import JobTable, log, wrong_state
 from luthier.service.moved import follow_move
 from luthier.service.records import Job, job_of
 from luthier.service.states import ACTIVE, TERMINAL, State, Wish
@@ -30,8 +31,12 @@ _OURS = ("output_dir", "resume")
 """Settings that the service decides."""
 
 
-class Jobs(Listing):
-    """The jobs of a data folder.
+class Jobs:
+    """The jobs of a data folder, and what may be asked of them.
+
+    Attributes:
+        table: Their rows: what is read and how a state changes.
+        listing: Them and the runs that the command line started, as one list.
 
     Args:
         files: Where file ids in `dataset` and `eval_dataset` are looked up.
@@ -48,12 +53,22 @@ class Jobs(Listing):
         max_waiting: int = MAX_WAITING,
         may_use: Callable[[Resolved], None] = lambda _: None,
     ) -> None:
-        super().__init__(store)
+        self.store = store
+        self.table, self.foreign = JobTable(store), Foreign()
+        self.listing = JobList(self.table, self.foreign)
         self.home = home or store.home
         self.files = files or Files(store)
         self.max_waiting, self.may_use = max_waiting, may_use
         follow_move(store, self.home)
         self._finish_deletions()
+
+    def get(self, id: str) -> Job:
+        """The job of an id, or the run that the command line started.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        return self.listing.get(id)
 
     def create(
         self,
@@ -186,7 +201,7 @@ class Jobs(Listing):
             log(connection, id, now, None, "created", 0, "accepted")
             if not hold:
                 log(connection, id, now, "created", "queued", 0, "waits for a device")
-        self.changed.set()
+        self.table.changed.set()
         return self.get(id)
 
     def _row(
@@ -214,11 +229,11 @@ class Jobs(Listing):
 
     def release(self, id: str) -> Job:
         """Put a held job into the queue."""
-        return self.move(id, "queued", reason="checked", queued_at=time.time())
+        return self.table.move(id, "queued", reason="checked", queued_at=time.time())
 
     def reject(self, id: str, error: Mapping[str, str]) -> Job:
         """End a held job that cannot work."""
-        return self.move(id, "failed", reason=error.get("what", ""), error=error)
+        return self.table.move(id, "failed", reason=error.get("what", ""), error=error)
 
     def cancel(self, id: str) -> Job:
         """Stop for good.  A job at work is stopped by the runner; until then it has the wish.
@@ -249,20 +264,20 @@ class Jobs(Listing):
 
     def _ask(self, id: str, wish: Wish, at_once: State | None) -> Job:
         with self.store.write() as connection:
-            job = self.own(id)
+            job = self.listing.own(id)
             if job.state not in ACTIVE:
                 if at_once is None or job.ended:
                     raise wrong_state(job, wish, "it must be at work" if at_once is None else "")
                 if job.state == at_once:
                     return job
-                return self.move(id, at_once, reason=f"{wish} was asked for")
+                return self.table.move(id, at_once, reason=f"{wish} was asked for")
             if job.wish == "cancel" and wish != "cancel":
                 raise wrong_state(job, wish, "it is being cancelled")
             if job.wish != wish:
                 connection.execute("UPDATE jobs SET wish = ? WHERE id = ?", (wish, id))
                 reason = f"{wish} was asked for"
                 log(connection, id, time.time(), job.state, job.state, job.attempts, reason)
-        self.changed.set()
+        self.table.changed.set()
         return self.get(id)
 
     def resume(self, id: str) -> Job:
@@ -271,10 +286,10 @@ class Jobs(Listing):
         Raises:
             JobStateError: It is not paused.
         """
-        job = self.own(id)
+        job = self.listing.own(id)
         if job.state != "paused":
             raise wrong_state(job, "resume", "only a paused job can go on")
-        return self.move(id, "queued", reason="resume was asked for", queued_at=time.time())
+        return self.table.move(id, "queued", reason="resume was asked for", queued_at=time.time())
 
     def retry(self, id: str) -> Job:
         """A new job that goes on in the run directory of one that failed or was cancelled.
@@ -282,7 +297,7 @@ class Jobs(Listing):
         Raises:
             JobStateError: It has not ended so, or another job works in its directory.
         """
-        job = self.own(id)
+        job = self.listing.own(id)
         if job.state not in {"failed", "cancelled"}:
             raise wrong_state(job, "retry", "only a failed or cancelled job can be tried again")
         try:
@@ -316,14 +331,14 @@ class Jobs(Listing):
             SettingsError: The priority is out of range.
         """
         with self.store.write() as connection:
-            self.own(id)
+            self.listing.own(id)
             if priority is not None:
                 _checked_priority(priority)
                 connection.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, id))
             if name is not None:
                 label = safe_label(name) if name else ""
                 connection.execute("UPDATE jobs SET name = ? WHERE id = ?", (label, id))
-        self.changed.set()
+        self.table.changed.set()
         return self.get(id)
 
     def delete(self, id: str) -> None:
@@ -333,12 +348,12 @@ class Jobs(Listing):
             JobStateError: It has not ended.
         """
         with self.store.write() as connection:
-            job = self.own(id)
+            job = self.listing.own(id)
             if job.state not in TERMINAL:
                 raise wrong_state(job, "delete", "it has not ended")
             connection.execute("UPDATE jobs SET deleted = 1 WHERE id = ?", (id,))
         self._finish_deletions()
-        self.changed.set()
+        self.table.changed.set()
 
     def _finish_deletions(self) -> None:
         """Remove what belongs to deleted jobs; a kill half-way is made up for at the next start."""

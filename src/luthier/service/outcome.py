@@ -1,7 +1,6 @@
 """How an attempt ended, and what that makes of its job."""
 
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from luthier.errors import WorkerLostError
 from luthier.events import Failed, Finished
 from luthier.runs.exit_status import BUSY, FENCED
 from luthier.service.follow import Follow
+from luthier.service.job_table import JobColumns
 from luthier.service.records import Job
 from luthier.service.states import State
 
@@ -27,7 +27,7 @@ class Outcome:
 
     state: State
     reason: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: JobColumns = field(default_factory=JobColumns)
     wait: bool = False
 
 

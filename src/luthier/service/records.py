@@ -71,6 +71,25 @@ class Job:
         return self.run_path / "result" if self.state == "finished" else None
 
 
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A line of a job's history: what it was, what it became and why.
+
+    Args:
+        number: Counts over all jobs.
+        time: Seconds since the epoch.
+        before: None for the first.
+    """
+
+    number: int
+    job: str
+    time: float
+    before: str | None
+    after: str
+    attempt: int
+    reason: str
+
+
 def job_of(row: sqlite3.Row) -> Job:
     """The job of a database row."""
     resolved = decode_ours(row["resolved"])

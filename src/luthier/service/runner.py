@@ -25,6 +25,7 @@ from luthier.runs.place import slug
 from luthier.service import outcome
 from luthier.service.devices import holder, machine_devices
 from luthier.service.follow import Follow, cap_log, size_of
+from luthier.service.job_table import JobColumns
 from luthier.service.jobs import Jobs
 from luthier.service.process import (
     ColdStart,
@@ -129,7 +130,7 @@ class Runner:
     def close(self) -> None:
         """Stop supervising.  Jobs at work go on, and are found again by the next server."""
         self._stop.set()
-        self.jobs.changed.set()
+        self.jobs.table.changed.set()
         if self._thread is not None:
             self._thread.join()
         self._cold.close()
@@ -143,7 +144,7 @@ class Runner:
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            self.jobs.changed.clear()
+            self.jobs.table.changed.clear()
             try:
                 self.tick()
                 self.failure = None
@@ -151,7 +152,7 @@ class Runner:
                 if self.failure != str(error):
                     traceback.print_exc(file=sys.stderr)
                 self.failure = str(error)
-            self.jobs.changed.wait(POLL_S)
+            self.jobs.table.changed.wait(POLL_S)
 
     def tick(self) -> None:
         """One round: take in what has happened, then start what can be started.
@@ -161,7 +162,7 @@ class Runner:
                 others have been seen to.
         """
         self._poll_starters()
-        active = self.jobs.active()
+        active = self.jobs.table.active()
         troubles: list[Exception] = []
         for job in active:
             try:
@@ -214,25 +215,25 @@ class Runner:
         if silent != watch.silent:
             watch.silent = silent
             said = f"no sign of life for {age:.0f} s" if silent else "there is a sign of life again"
-            self.jobs.remark(job.id, said)
+            self.jobs.table.remark(job.id, said)
 
     def _find(self, job: Job, watch: Watch) -> Job | None:
         """The job with its process; None while it is being started, itself where there is none."""
         launched = watch.launched
         if launched is not None and launched.owner is not None:
-            return self.jobs.note(job.id, worker=launched.owner)
+            return self.jobs.table.note(job.id, worker=launched.owner)
         recent = time.monotonic() - watch.since < START_GRACE_S
         if launched is not None and launched.status is None and not launched.refused and recent:
             return None
         owner = worker_of(job)
-        return self.jobs.note(job.id, worker=owner) if owner is not None else job
+        return self.jobs.table.note(job.id, worker=owner) if owner is not None else job
 
     def _show_progress(self, job: Job, watch: Watch) -> Job:
-        now = {"started_at": time.time()} if job.started_at is None else {}
+        now: JobColumns = {"started_at": time.time()} if job.started_at is None else {}
         if job.state == "starting" and watch.follow.started:
-            job = self.jobs.move(job.id, "running", reason="training has begun", **now)
+            job = self.jobs.table.move(job.id, "running", reason="training has begun", **now)
         if job.state == "running" and watch.follow.saving:
-            job = self.jobs.move(job.id, "saving", reason="the last step is done")
+            job = self.jobs.table.move(job.id, "saving", reason="the last step is done")
         return job
 
     def _ask(self, job: Job, watch: Watch) -> None:
@@ -249,7 +250,7 @@ class Runner:
             watch.asked, watch.asked_at = job.wish, time.monotonic()
             state: State = "pausing" if job.wish == "pause" else "saving"
             if job.state != state:
-                self.jobs.move(job.id, state, reason=f"told to stop, to {job.wish}")
+                self.jobs.table.move(job.id, state, reason=f"told to stop, to {job.wish}")
         elif time.monotonic() - watch.asked_at > self._grace[job.wish]:
             end_job(job.id, job.worker)
 
@@ -275,10 +276,10 @@ class Runner:
         how = outcome.of(job, watch.follow, status)
         if how.wait:
             self._not_before[job.id] = time.monotonic() + _WAIT_S
-        values = dict(how.values)
+        values = how.values.copy()
         if how.state == "finished":
             values["model"] = result_name(job)
-        self.jobs.move(job.id, how.state, reason=how.reason, **values)
+        self.jobs.table.move(job.id, how.state, reason=how.reason, **values)
         self._watches.pop(job.id, None)
 
     def _status(self, watch: Watch) -> int | None:
@@ -299,10 +300,10 @@ class Runner:
     # Starting.
 
     def _start_waiting(self) -> None:
-        waiting = self.jobs.waiting()
+        waiting = self.jobs.table.waiting()
         if not waiting:
             return
-        taken = {device for job in self.jobs.active() for device in job.devices}
+        taken = {device for job in self.jobs.table.active() for device in job.devices}
         free = [name for name in self.devices if name not in taken and holder(name) is None]
         foreign = [name for name in self.devices if name not in {*taken, *free}]
         for job in waiting:
@@ -310,7 +311,9 @@ class Runner:
                 continue
             wanted = 1 if self.devices == ["cpu"] else job.num_devices
             if wanted > len(self.devices):
-                self.jobs.move(job.id, "failed", reason="too few devices", error=self._too_few(job))
+                self.jobs.table.move(
+                    job.id, "failed", reason="too few devices", error=self._too_few(job)
+                )
                 continue
             if wanted > len(free):  # the first in line waits, and nobody overtakes it
                 if wanted <= len(free) + len(foreign):
@@ -336,10 +339,10 @@ class Runner:
             return
         except LuthierError as error:
             reason = "no run directory could be made"
-            self.jobs.move(job.id, "failed", reason=reason, error=error.as_dict())
+            self.jobs.table.move(job.id, "failed", reason=reason, error=error.as_dict())
             return
         attempt = job.attempts + 1
-        job = self.jobs.move(
+        job = self.jobs.table.move(
             job.id,
             "starting",
             reason=f"on {', '.join(devices)}",
@@ -355,7 +358,7 @@ class Runner:
         watch = Watch(Follow(run.events_file, events_from), launched)
         self._watches[job.id] = watch
         if launched.owner is not None:
-            self.jobs.note(job.id, worker=launched.owner)
+            self.jobs.table.note(job.id, worker=launched.owner)
 
     def _launch_body(self, job: Job) -> dict[str, Any]:
         rows = self.jobs.store.read("SELECT resolved FROM jobs WHERE id = ?", (job.id,))

@@ -136,7 +136,7 @@ class _AllNews:
         self._steps: dict[str, dict[str, Any]] = {}
 
     def _jobs(self) -> list[Job]:
-        return list(self._found.jobs.all(limit=100)[0])
+        return list(self._found.jobs.listing.all(limit=100)[0])
 
     def snapshot(self) -> News:
         """The machine, and the jobs that have not ended."""

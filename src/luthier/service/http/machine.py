@@ -40,8 +40,8 @@ _DEVICES = _Devices()
 
 def machine(found: Parts) -> dict[str, Any]:
     """The body of `/api/machine`."""
-    counts = found.jobs.counts()
-    holders = {device: job.id for job in found.jobs.active() for device in job.devices}
+    counts = found.jobs.table.counts()
+    holders = {device: job.id for job in found.jobs.table.active() for device in job.devices}
     devices = _DEVICES.read()
     for device in devices:
         device["held_by"] = holders.get(device["id"])

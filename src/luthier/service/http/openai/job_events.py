@@ -14,7 +14,7 @@ from luthier.bounded import decode_ours
 from luthier.events import decode
 from luthier.runs.tail import MAX_LINE_BYTES, backwards
 from luthier.service.http.door.envelope import ApiError
-from luthier.service.records import Job
+from luthier.service.records import Job, StateChange
 
 _ID = re.compile(r"ftevent-([0-9A-Za-z]{1,80})-([le])([0-9]{1,15})")
 HIDDEN = frozenset({"type", "time", "elapsed_s", "metrics"})
@@ -34,7 +34,7 @@ SAID = {
 
 
 def events_page(
-    job: Job, log: Sequence[Mapping[str, Any]], *, after: str | None, limit: int
+    job: Job, log: Sequence[StateChange], *, after: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], bool]:
     """Events of a job, newest first, and whether there are more.
 
@@ -53,7 +53,7 @@ def events_page(
             raise _no_cursor(after)
         if match[2] == "l":
             before_number = int(match[3])
-            before_time = next((one["time"] for one in log if one["number"] == before_number), 0.0)
+            before_time = next((one.time for one in log if one.number == before_number), 0.0)
         else:
             before_line = int(match[3])
             before_time = _time_of(path, before_line, after)
@@ -80,26 +80,26 @@ def _merge(
 
 
 def _states(
-    job: Job, log: Sequence[Mapping[str, Any]], before: int | None, moment: float
+    job: Job, log: Sequence[StateChange], before: int | None, moment: float
 ) -> Iterator[tuple[float, dict[str, Any]]]:
     for one in reversed(log):
-        number = one["number"]
-        if (number >= before) if before is not None else (one["time"] > moment):
+        number = one.number
+        if (number >= before) if before is not None else (one.time > moment):
             continue
-        same = one["before"] == one["after"]
-        reason = str(one["reason"] or "")
-        message = reason if same else SAID.get(one["after"], str(one["after"]))
-        if reason and not same and one["after"] in ("failed", "cancelled", "queued"):
+        same = one.before == one.after
+        reason = str(one.reason or "")
+        message = reason if same else SAID.get(one.after, str(one.after))
+        if reason and not same and one.after in ("failed", "cancelled", "queued"):
             message = f"{message}: {reason}"
-        level = "error" if one["after"] == "failed" else "info"
+        level = "error" if one.after == "failed" else "info"
         yield (
-            one["time"],
+            one.time,
             wire_event(
                 f"ftevent-{_tail(job)}-l{number}",
-                one["time"],
+                one.time,
                 level,
                 message,
-                {"state": one["after"]},
+                {"state": one.after},
             ),
         )
 

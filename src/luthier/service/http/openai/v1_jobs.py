@@ -34,7 +34,7 @@ After = Annotated[str | None, Query(max_length=200)]
 def view(found: Parts, job: Job, *, listed: bool = False) -> dict[str, Any]:
     """A job as OpenAI's object; in a list the same, but for long texts among the settings."""
     history = found.history(job)
-    files = tuple(found.jobs.files_of(job.id)) if job.managed else ()
+    files = tuple(found.jobs.table.files_of(job.id)) if job.managed else ()
     results = result_files(found, job)
     shown = job_object(
         job,
@@ -144,7 +144,9 @@ def list_jobs(request: Request, after: After = None, limit: Limit = 20) -> Respo
     jobs: list[Job] = []
     more = True
     while more and len(jobs) <= limit:
-        some, more = found.jobs.list(after=cursor, limit=max(limit, 100) if wanted else limit + 1)
+        some, more = found.jobs.table.list(
+            after=cursor, limit=max(limit, 100) if wanted else limit + 1
+        )
         jobs += [job for job in some if wanted is None or wanted(job)]
         cursor = some[-1].id if some else cursor
         if wanted is None:
@@ -171,7 +173,7 @@ def _job_cursor(found: Parts, after: str | None) -> str | None:
     if after is None:
         return None
     try:
-        return found.job(after).id
+        return found.jobs.table.get(found.job(after).id).id
     except (LuthierError, ApiError) as error:
         raise ApiError(
             400, f"after={after[:60]!r} is no job of this list", code="invalid_value", param="after"
@@ -220,7 +222,7 @@ def list_events(
     limited(limit, low=1, high=1000)
     found = parts(request)
     job = found.job(job_id)
-    log = found.jobs.history(job.id) if job.managed else []
+    log = found.jobs.table.history(job.id) if job.managed else []
     events, more = events_page(job, log, after=after, limit=limit)
     if stream:
         found.hub.gate.enter()

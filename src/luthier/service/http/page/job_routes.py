@@ -1,6 +1,7 @@
 """`/api/jobs`: what the page shows of jobs and does with them."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,7 +83,7 @@ def list_jobs(
         )
     cursor = found.job(after).id if after else None
     limited(limit, low=1, high=500)
-    jobs, more = found.jobs.all(state=states or None, after=cursor, limit=limit)
+    jobs, more = found.jobs.listing.all(state=states or None, after=cursor, limit=limit)
     return ApiJson({"jobs": [state_of(found, job) for job in jobs], "has_more": more})
 
 
@@ -128,7 +129,7 @@ def get_job(request: Request, job_id: str) -> Response:
             "provenance": provenance,
             "planned": planned,
             "given": {**job.given, "model": shown_model(found, job)},
-            "files": list(found.jobs.files_of(job.id)) if job.managed else [],
+            "files": list(found.jobs.table.files_of(job.id)) if job.managed else [],
             "plan": read_json(job.run_path / "plan.json") or None,
             "data": read_json(job.run_path / "data.json") or None,
             "progress": progress,
@@ -136,7 +137,9 @@ def get_job(request: Request, job_id: str) -> Response:
                 (one for one in reversed(history.events) if one.get("best") is True), None
             ),
             "finished": history.latest("finished") or None,
-            "history": list(found.jobs.history(job.id)) if job.managed else [],
+            "history": [asdict(one) for one in found.jobs.table.history(job.id)]
+            if job.managed
+            else [],
             "warnings": [one for one in history.events if one.get("type") == "warning"][-50:],
             "verdicts": _verdicts(job.run_path / "events.jsonl"),
         }

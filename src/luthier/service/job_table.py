@@ -5,15 +5,32 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TypedDict, Unpack
 
 from luthier.errors import JobNotFoundError, JobStateError
-from luthier.service.records import Job, job_of
-from luthier.service.states import ACTIVE, ALLOWED, TERMINAL, State
+from luthier.locks import Owner
+from luthier.service.records import Job, StateChange, job_of
+from luthier.service.states import ACTIVE, ALLOWED, TERMINAL, State, Wish
 from luthier.service.store import Store, to_json
 
 
-class Ledger:
+class JobColumns(TypedDict, total=False):
+    """Columns that may change besides the state."""
+
+    attempts: int
+    devices: Sequence[str]
+    error: Mapping[str, str] | None
+    events_from: int
+    finished_at: float | None
+    model: str | None
+    queued_at: float | None
+    retries: int
+    started_at: float | None
+    wish: Wish | None
+    worker: Owner | None
+
+
+class JobTable:
     """Jobs as rows, with their history.
 
     Attributes:
@@ -93,18 +110,18 @@ class Ledger:
         )
         return [job_of(row) for row in rows]
 
-    def history(self, id: str) -> "Sequence[dict[str, Any]]":
+    def history(self, id: str) -> "Sequence[StateChange]":
         """Every change of state with its time, attempt and reason, oldest first."""
         self.get(id)
         rows = self.store.read("SELECT * FROM job_log WHERE job = ? ORDER BY number", (id,))
-        return [dict(row) for row in rows]
+        return [StateChange(**dict(row)) for row in rows]
 
     def files_of(self, id: str) -> "Sequence[str]":
         """Ids of the uploaded files a job reads."""
         rows = self.store.read("SELECT file FROM job_files WHERE job = ? ORDER BY rowid", (id,))
         return [row["file"] for row in rows]
 
-    def move(self, id: str, to: State, *, reason: str, **values: Any) -> Job:
+    def move(self, id: str, to: State, *, reason: str, **values: Unpack[JobColumns]) -> Job:
         """Change the state, in one transaction, as the table of states allows.
 
         Args:
@@ -140,7 +157,7 @@ class Ledger:
             log(connection, id, time.time(), job.state, job.state, job.attempts, text)
         self.changed.set()
 
-    def note(self, id: str, **values: Any) -> Job:
+    def note(self, id: str, **values: Unpack[JobColumns]) -> Job:
         """Change columns that are no state: the worker, an error that is tried again."""
         with self.store.write() as connection:
             columns = ", ".join(f"{name} = ?" for name in values)
@@ -150,8 +167,9 @@ class Ledger:
         return self.get(id)
 
 
-def _stored(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
+def _stored(value: object) -> object:
+    """A value as SQLite takes it: what has parts becomes JSON."""
+    if isinstance(value, Owner):
         value = asdict(value)
     return to_json(value) if isinstance(value, list | tuple | Mapping) else value
 

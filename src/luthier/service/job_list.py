@@ -4,17 +4,20 @@ from collections.abc import Collection, Sequence
 
 from luthier.errors import JobStateError
 from luthier.service.foreign import Foreign
-from luthier.service.ledger import Ledger
+from luthier.service.job_table import JobTable
 from luthier.service.records import Job
-from luthier.service.store import Store
 
 
-class Listing(Ledger):
-    """What can be looked up and listed."""
+class JobList:
+    """What can be looked up and listed.
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.foreign = Foreign()
+    Args:
+        table: The jobs of the service.
+        foreign: The runs beside them.
+    """
+
+    def __init__(self, table: JobTable, foreign: Foreign) -> None:
+        self._table, self._foreign = table, foreign
 
     def get(self, id: str) -> Job:
         """The job of an id, or the run that the command line started.
@@ -26,12 +29,12 @@ class Listing(Ledger):
             for job in self.runs():
                 if job.id == id:
                     return job
-        return super().get(id)
+        return self._table.get(id)
 
     def runs(self) -> Sequence[Job]:
         """Runs that the command line started, newest first: read-only, but for `cancel`."""
-        rows = self.store.read("SELECT run_path FROM jobs")
-        return self.foreign.runs(row["run_path"] for row in rows)
+        rows = self._table.store.read("SELECT run_path FROM jobs")
+        return self._foreign.runs(row["run_path"] for row in rows)
 
     def all(
         self,
@@ -49,16 +52,16 @@ class Listing(Ledger):
         runs = [run for run in self.runs() if state is None or run.state in state]
         last = self.get(after) if after is not None else None
         if last is None:
-            jobs, more = self.list(state=state, limit=limit)
+            jobs, more = self._table.list(state=state, limit=limit)
         elif last.managed:
-            jobs, more = self.list(state=state, after=last.id, limit=limit)
+            jobs, more = self._table.list(state=state, after=last.id, limit=limit)
         else:
-            older = self.store.read(
+            older = self._table.store.read(
                 "SELECT id FROM jobs WHERE deleted = 0 AND created_at >= ? ORDER BY number LIMIT 1",
                 (last.created_at,),
             )
             newer = older[0]["id"] if older else None
-            jobs, more = self.list(state=state, after=newer, limit=limit)
+            jobs, more = self._table.list(state=state, after=newer, limit=limit)
         if last is not None:
             runs = [run for run in runs if run.created_at < last.created_at]
         both = sorted([*jobs, *runs], key=lambda job: job.created_at, reverse=True)
