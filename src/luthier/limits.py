@@ -6,7 +6,7 @@ shows the table; it is generated from here.
 
 from typing import NamedTuple
 
-from luthier.units import KIB, MIB
+from luthier.units import GIB, KIB, MIB
 
 
 class Limit(NamedTuple):
@@ -62,6 +62,13 @@ TEMPLATE_TEXT = _limit("templates", "any text that it makes", 16 * MIB, "charact
 TEMPLATE_WORK = _limit("templates", "loop turns, calls and elements of one rendering", 1_000_000)
 TEMPLATE_SECONDS = _limit("templates", "one rendering, by the clock", 10, "seconds")
 TEMPLATE_BITS = _limit("templates", "a number that it computes with", 256, "bits")
+
+RENDER_BYTES = _limit("rendering", "memory of a process that renders rows", 4 * GIB, "bytes")
+RENDER_CPU_SECONDS = _limit("rendering", "one row, processor time", 30, "seconds")
+RENDER_SECONDS = _limit("rendering", "one row, by the clock", 60, "seconds")
+RENDER_OPEN_SECONDS = _limit(
+    "rendering", "a tokenizer opened and a template tried, processor time", 120, "seconds"
+)
 
 HEADER_BYTES = _limit("safetensors", "the header of one file", 16 * MIB, "bytes")
 TENSOR_DIMS = _limit("safetensors", "dimensions of one tensor", 8)

@@ -14,9 +14,9 @@ import numpy as np
 from luthier.data.formats.paste import as_flag
 from luthier.data.rendering import truncate
 from luthier.data.rendering.kept import BESIDE_CALLS, EARLIER_TEXTS, EARLIER_THOUGHTS, TOOL_PARTS
-from luthier.data.rendering.render import LongRow, Renderer
-from luthier.data.types import BadRow, Example, Preference, Sample
-from luthier.errors import BadRowsError, NoRowsError, NoTargetsError, TooLongError
+from luthier.data.rendering.render import Renderer
+from luthier.data.types import BadRow, Example, LongRow, Preference, Sample
+from luthier.errors import BadRowsError, DataError, NoRowsError, NoTargetsError, TooLongError
 
 BadRows = Literal["drop", "refuse"]
 ALLOWED_SHARE = 0.01
@@ -98,8 +98,9 @@ def prepare(
     renderer.controls.clear()
     renderer.left_out.clear()
     account = _Account(bad=list(loaded.bad))
-    for sample in loaded.samples:
-        made = renderer.render(sample)
+    for made in renderer.render_each(loaded.samples):
+        if isinstance(made, DataError):
+            raise made
         if isinstance(made, LongRow):
             account.long.append(made)
         elif isinstance(made, BadRow):

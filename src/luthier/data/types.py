@@ -103,6 +103,19 @@ class Feedback:
 Sample = Conversation | Preference | Text | Feedback
 
 
+def num_chars(sample: Sample) -> int:
+    """Characters of the texts of a sample."""
+    if isinstance(sample, Text):
+        return len(sample.text)
+    if isinstance(sample, Feedback):
+        return num_chars(sample.conversation)
+    if isinstance(sample, Conversation):
+        messages = sample.messages
+    else:
+        messages = (*sample.prompt, *sample.chosen, *sample.rejected)
+    return sum(len(message.content) + len(message.reasoning or "") for message in messages)
+
+
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """A row that cannot be used: where, one sentence that says why, and the code of the doctor's
@@ -111,6 +124,13 @@ class BadRow:
     origin: Origin
     reason: str
     kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LongRow(BadRow):
+    """A row that `truncation` does not allow to be cut, or that cannot be cut to the limit."""
+
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

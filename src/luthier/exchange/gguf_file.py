@@ -13,6 +13,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Stored
 
 from luthier.bounded import decode
+from luthier.data.limited.opening import open_folder
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.errors import CapacityError, DamagedWeightsError
 from luthier.exchange.gguf_shapes import (
@@ -62,7 +63,7 @@ def write_gguf(
     """
     config = decode((folder / "config.json").read_text("utf-8"))
     form = architecture_of(config)
-    tokenizer = Tokenizer.from_folder(folder)
+    tokenizer = open_folder(folder)
     writer = gguf.GGUFWriter(target, form.name)
     _say(writer, form, config, quant=quant, name=_title(name, tokenizer))
     _say_tokens(writer, folder, tokenizer, rows=config["vocab_size"])

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from luthier.data.tokens.tokenizer import Tokenizer
+from luthier.data.limited.opening import open_folder
 from luthier.durable import looks_complete, read_manifest
 from luthier.errors import HubError, ModelError, ModelNotFoundError, RunExistsError, TokenizerError
 from luthier.gallery import GalleryModel, find_model
@@ -113,7 +113,7 @@ def add_folder(folder: Path, name: str | None = None) -> LocalModel:
     find_weights(path)
     rows = config.get("vocab_size")
     if isinstance(rows, int):
-        check_tokenizer_fits(Tokenizer.from_folder(path).vocab_size, rows)
+        check_tokenizer_fits(open_folder(path).vocab_size, rows)
     return add(path, known.name if known else called, hub=known.hub if known else None)
 
 

@@ -2,9 +2,9 @@ import numpy as np
 from tests.rendering import ORIGIN, byte_tokenizer, chat, chat_template
 
 from luthier.data.rendering import truncate
-from luthier.data.rendering.render import LongRow, Renderer
+from luthier.data.rendering.render import Renderer
 from luthier.data.rendering.turns import shortened, without_oldest_turn
-from luthier.data.types import Conversation, Message, Preference, Sequence
+from luthier.data.types import Conversation, LongRow, Message, Preference, Sequence
 
 SOURCE = "{% for m in messages %}{{ '<|' + m.role[0] + '|>' + m.content + '<|e|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|a|>' }}{% endif %}"
 TOKENIZER = byte_tokenizer(("<|s|>", "<|u|>", "<|a|>"), eos="<|e|>")

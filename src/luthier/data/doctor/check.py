@@ -19,11 +19,26 @@ from luthier.data.doctor.stream import Progress, Read, Reading
 from luthier.data.prepare import left_out_notices
 from luthier.data.reading.read import expand, survey
 from luthier.data.rendering.render import Renderer
-from luthier.data.types import BadRow, Conversation, Feedback, Preference, Sample, Text
-from luthier.errors import NoRowsError, TemplateError
+from luthier.data.types import (
+    BadRow,
+    Conversation,
+    Example,
+    Feedback,
+    Preference,
+    Sample,
+    Text,
+    num_chars,
+)
+from luthier.errors import DataError, NoRowsError, TemplateError
 
 RENDERED_ALL, RENDERED_EVERY = 100_000, 10
 """Rows that all are rendered; behind them every tenth is, which the report says."""
+
+_PORTION, _PORTION_CHARS = 512, 4_000_000
+"""Rows that are rendered together, and characters beyond which a portion gets no more rows."""
+
+Made = Example | BadRow | DataError | None
+"""What is made of a row; None where it is not rendered."""
 
 HEAD = 1000
 """Rows from which the objective is told, where none is given."""
@@ -111,8 +126,8 @@ class _Checkup:
         self.measure = Measure(seq_length=facts.seq_length, hidden_size=hidden_size)
 
     def run(self, progress: Progress | None, model: str | None) -> Report:
-        for read in self.reading.rows(progress):
-            row = self._row(read)
+        for read, index, made in self._rendered(self.reading.rows(progress)):
+            row = self._row(read, index, made)
             if row.problem is not None:
                 self.bad.add(row.problem)
             else:
@@ -161,8 +176,23 @@ class _Checkup:
         findings = [finding for finding in found if finding is not None]
         return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -f.count, f.code))
 
-    def _row(self, read: Read) -> CheckedRow:
-        index = self.facts.places.add(read.origin)
+    def _rendered(self, reads: Iterable[Read]) -> Iterator[tuple[Read, int, Made]]:
+        """Each row with its place, and what the whole renderer makes of it if it is rendered at all."""
+        for some in _portions(reads):
+            indices = [self.facts.places.add(read.origin) for read in some]
+            samples = [self._to_render(*pair) for pair in zip(some, indices, strict=True)]
+            wanted = [sample for sample in samples if sample is not None]
+            made = self.whole.render_each(wanted) if self.whole is not None else iter(())
+            for read, index, sample in zip(some, indices, samples, strict=True):
+                yield read, index, None if sample is None else next(made)
+
+    def _to_render(self, read: Read, index: int) -> Sample | None:
+        sample = read.inside if isinstance(read.sample, BadRow) else read.sample
+        if sample is None or self.whole is None or _wrong_kind(sample, self.facts.objective):
+            return None
+        return sample if index < RENDERED_ALL or index % RENDERED_EVERY == 0 else None
+
+    def _row(self, read: Read, index: int, made: Made) -> CheckedRow:
         self.read += 1
         fields = read.row.fields if read.row else {}
         row = CheckedRow(index, read.origin, fields, read.format, unused=read.unused)
@@ -170,30 +200,29 @@ class _Checkup:
             row.problem = read.sample
             row.sample = read.inside
             if read.inside is not None:
-                self._look_inside(row, read.inside)
+                self._look_inside(row, read.inside, made)
         else:
             row.sample = read.sample
-            self._render(row, read.sample)
+            self._weigh(row, read.sample, made)
         return row
 
-    def _look_inside(self, row: CheckedRow, sample: Sample) -> None:
+    def _look_inside(self, row: CheckedRow, sample: Sample, made: Made) -> None:
         """Tokens of a row of no known format, as the columns suggested would make it."""
         problem = row.problem
-        self._render(row, sample)
+        self._weigh(row, sample, made)
         row.problem = problem
 
-    def _render(self, row: CheckedRow, sample: Sample) -> None:
+    def _weigh(self, row: CheckedRow, sample: Sample, made: Made) -> None:
         """Tokens of the row, and what a run with these settings makes of it."""
         if problem := _wrong_kind(sample, self.facts.objective):
             row.problem = BadRow(row.origin, problem, "objective-mismatch")
             return
-        if self.whole is None or self.facts.renderer is None:
-            return
-        if row.index >= RENDERED_ALL and row.index % RENDERED_EVERY:
+        if made is None or self.whole is None or self.facts.renderer is None:
             return
         self.rendered += 1
         try:
-            made = self.whole.render(sample)
+            if isinstance(made, DataError):
+                raise made
             if not isinstance(made, BadRow):
                 row.example = made
                 row.sizes = sizes_of(sample, made, self.whole.tokenizer)
@@ -207,6 +236,19 @@ class _Checkup:
             row.problem = made
         if row.sizes is not None and row.example is not None:
             self.measure.add(row.sizes, row.example, pair=isinstance(sample, Preference))
+
+
+def _portions(reads: Iterable[Read]) -> Iterator[list[Read]]:
+    """Rows in portions of a few hundred, or of fewer long ones: what is held at once."""
+    some: list[Read] = []
+    held = 0
+    for read in reads:
+        some.append(read)
+        held += 0 if isinstance(read.sample, BadRow) else num_chars(read.sample)
+        if len(some) == _PORTION or held > _PORTION_CHARS:
+            yield some
+            some, held = [], 0
+    yield some
 
 
 _USES: Mapping[str, tuple[type, ...]] = {

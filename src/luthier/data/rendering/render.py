@@ -5,9 +5,9 @@ gets, with their text.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from luthier.data.rendering import truncate
@@ -16,7 +16,8 @@ from luthier.data.rendering.chats import Chat, Chats, require
 from luthier.data.rendering.drafts import Draft, Piece, pieces, sequence_of
 from luthier.data.rendering.plain_text import conversation_draft, own_system, text_draft
 from luthier.data.rendering.probe import TemplateFacts
-from luthier.data.rendering.template import ChatTemplate, RowTemplateError
+from luthier.data.rendering.published import Published, published
+from luthier.data.rendering.template import ChatTemplate, RowTemplateError, TemplateText
 from luthier.data.rendering.thoughts import with_openings
 from luthier.data.rendering.turns import (
     Messages,
@@ -29,10 +30,10 @@ from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import (
     BadRow,
     Conversation,
-    Cut,
     Example,
     Feedback,
     Ids,
+    LongRow,
     Message,
     Origin,
     Preference,
@@ -40,6 +41,7 @@ from luthier.data.types import (
     Sequence,
     Text,
 )
+from luthier.errors import DataError
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
 Truncation = Literal["prompt_start", "answer_end", "drop", "refuse"]
@@ -48,13 +50,6 @@ Kwargs = Mapping[str, Any]
 
 UNLIMITED = 2**31 - 1
 """As `seq_length`: nothing is cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class LongRow(BadRow):
-    """A row that `truncation` does not allow to be cut, or that cannot be cut to the limit."""
-
-    tokens: int = 0
 
 
 class Renderer:
@@ -73,6 +68,8 @@ class Renderer:
     Raises:
         TemplateError: The template leaves out user or assistant text altogether.
     """
+
+    template: TemplateText | None
 
     def __init__(
         self,
@@ -126,6 +123,17 @@ class Renderer:
         except RowTemplateError as error:
             return BadRow(sample.origin, error.what, "template-refuses")
 
+    def render_each(self, samples: Iterable[Sample]) -> Iterator[Example | BadRow | DataError]:
+        """What `render` makes of each sample, or the error it raises, in order."""
+        for sample in samples:
+            try:
+                yield self.render(sample)
+            except DataError as error:
+                yield error
+
+    def rest(self) -> None:
+        """Rows come no more for a while: give back what was held for them."""
+
     def prompt(
         self, messages: Items[Message], tools: Tools = (), kwargs: Kwargs | None = None
     ) -> Ids:
@@ -159,6 +167,10 @@ class Renderer:
             drafts = self._drafts(self._weighted(sample.messages, chat), sample.tools, chat)
         return [pieces(self.tokenizer, draft) for draft in drafts]
 
+    def published(self, sample: Sample) -> Published | None:
+        """The row as other programs should read it; see `luthier.data.rendering.published`."""
+        return published(self, sample)
+
     def placed(self, messages: Items[Message]) -> Messages:
         """Messages without tools as the template gets them: system text in its place, thoughts begun."""
         return self._placed(tuple(messages), self._chat_of((), None))
@@ -182,23 +194,14 @@ class Renderer:
         if len(drafts) > 1:  # one text an answer: each is shortened by itself
             indices = list(self._answers(messages))
             units = [only_answer(messages, index) for index in indices]
-        made: list[Sequence] = []
-        turns = 0
-        for unit, sequence in zip(units, sequences, strict=True):
-            if len(sequence.ids) > self.seq_length:
-                cut, taken = truncate.cut_prompt(
-                    unit,
-                    lambda messages: tuple(
-                        map(self._sequence, self._drafts(messages, sample.tools, chat))
-                    ),
-                    self.seq_length,
-                    locate=self.tokenizer.offsets,
-                    before=lambda messages: last_assistant(messages) or 0,
-                )
-                made, turns = [*made, *cut], turns + taken
-            else:
-                made.append(sequence)
-        return self._fitted(tuple(made), sample.origin, sequences, turns)
+        made, turns = truncate.cut_each(
+            zip(units, sequences, strict=True),
+            lambda unit: tuple(map(self._sequence, self._drafts(unit, sample.tools, chat))),
+            self.seq_length,
+            locate=self.tokenizer.offsets,
+            before=lambda unit: last_assistant(unit) or 0,
+        )
+        return self._fitted(made, sample.origin, sequences, turns)
 
     def _preference(self, sample: Preference) -> Example | BadRow:
         if reason := pair_problem(sample):
@@ -392,6 +395,3 @@ class Renderer:
     def _notice(self, text: str) -> None:
         if text not in self.notices:
             self.notices.append(text)
-
-
-__all__ = ["Cut", "LongRow", "Piece", "Renderer", "TrainOn", "Truncation"]

@@ -9,7 +9,7 @@ import datetime
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import jinja2
 
@@ -68,11 +68,11 @@ class RowTemplateError(TemplateError):
     """The template does not take these messages; another row may be fine."""
 
 
-class ChatTemplate:
-    """One compiled template with its tokens, arguments and time.
+class TemplateText:
+    """A template as text, with its tokens, arguments and time; nothing of it is run.
 
     Args:
-        source: Jinja text, at most 1 MiB.
+        source: Jinja text.
         tokenizer: Gives `bos_token` and the others to the template.
         now: What `strftime_now` reads.
         kwargs: Arguments of the user, such as `enable_thinking`.
@@ -80,9 +80,6 @@ class ChatTemplate:
 
     Attributes:
         for_tools: The template that takes the place of this one for rows with tools, if any.
-
-    Raises:
-        TemplateError: The source is too long or no Jinja.
     """
 
     def __init__(
@@ -95,22 +92,11 @@ class ChatTemplate:
         name: str = "",
     ) -> None:
         self.name = name
-        self.for_tools: ChatTemplate | None = None
-        sandbox = Sandbox()
-        _check_size(source, sandbox)
+        self.for_tools: Self | None = None
         self.source, self.now, self.kwargs = source, now, dict(plain(kwargs or {}))
-        sandbox.globals["strftime_now"] = now.strftime
-        try:
-            self._template = sandbox.from_string(source)
-        except _NO_TEMPLATE as error:
-            raise TemplateError(
-                f"the chat template is not valid Jinja: {str(error)[:500]}",
-                why="it is read by Jinja 3 with loop controls and the generation tag",
-                fix="chat_template: FILE.jinja with a corrected copy",
-            ) from error
         self._tokens = dict(tokenizer.roles)
 
-    def with_kwargs(self, kwargs: Mapping[str, Any]) -> "ChatTemplate":
+    def with_kwargs(self, kwargs: Mapping[str, Any]) -> Self:
         """The same template with these arguments over its own."""
         made = copy.copy(self)
         made.kwargs = {**self.kwargs, **plain(kwargs)}
@@ -131,6 +117,36 @@ class ChatTemplate:
         if self.for_tools is not None:
             parts = (*parts, self.for_tools.fingerprint)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+class ChatTemplate(TemplateText):
+    """One compiled template; arguments as of `TemplateText`.
+
+    Raises:
+        TemplateError: The source is too long or no Jinja.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        tokenizer: _HasTokens,
+        now: datetime.datetime,
+        kwargs: Mapping[str, Any] | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(source, tokenizer=tokenizer, now=now, kwargs=kwargs, name=name)
+        sandbox = Sandbox()
+        _check_size(source, sandbox)
+        sandbox.globals["strftime_now"] = now.strftime
+        try:
+            self._template = sandbox.from_string(source)
+        except _NO_TEMPLATE as error:
+            raise TemplateError(
+                f"the chat template is not valid Jinja: {str(error)[:500]}",
+                why="it is read by Jinja 3 with loop controls and the generation tag",
+                fix="chat_template: FILE.jinja with a corrected copy",
+            ) from error
 
     def render(
         self,
@@ -176,9 +192,9 @@ class ChatTemplate:
                 fix="chat_template: FILE.jinja with one that ends",
             ) from error
         except (jinja2.exceptions.TemplateError, ArithmeticError, LookupError) as error:
-            raise _refused(error) from error
+            raise refused(error) from error
         except (TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
-            raise _refused(error) from error
+            raise refused(error) from error
         finally:
             METER.reset(token)
 
@@ -201,7 +217,8 @@ def _words(source: str, sandbox: Sandbox) -> Iterator[object]:
         return  # compiling says what is wrong, and where
 
 
-def _refused(error: Exception) -> RowTemplateError:
+def refused(error: Exception) -> RowTemplateError:
+    """That a template does not take a row, in the words of what it raised."""
     message = f"{error}"[:500] or type(error).__name__
     return RowTemplateError(
         f"the chat template does not take this conversation: {message}",
@@ -249,6 +266,33 @@ def choose_template(
     now: datetime.datetime,
     kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[ChatTemplate, str | None]:
+    """The template of `choose_text`, compiled.
+
+    Raises:
+        TemplateError: It is too long or no Jinja.
+    """
+    text, notice = choose_text(
+        tokenizer, setting=setting, gallery_template=gallery_template, now=now, kwargs=kwargs
+    )
+    made = _compiled(text, tokenizer)
+    made.for_tools = _compiled(text.for_tools, tokenizer) if text.for_tools else None
+    return made, notice
+
+
+def _compiled(text: TemplateText, tokenizer: _HasTokens) -> ChatTemplate:
+    return ChatTemplate(
+        text.source, tokenizer=tokenizer, now=text.now, kwargs=text.kwargs, name=text.name
+    )
+
+
+def choose_text(
+    tokenizer: _HasTokens,
+    *,
+    setting: str | None,
+    gallery_template: str | None,
+    now: datetime.datetime,
+    kwargs: Mapping[str, Any] | None = None,
+) -> tuple[TemplateText, str | None]:
     """The template of a run: the user's, else the tokenizer's, else the gallery's, else ChatML.
 
     A tokenizer that has a template named `tool_use` beside its own takes it for rows with tools.
@@ -260,20 +304,21 @@ def choose_template(
     Returns:
         The template, and what to tell the user if it is the fallback.
     """
+
+    def text(source: str, name: str) -> TemplateText:
+        return TemplateText(source, tokenizer=tokenizer, now=now, kwargs=kwargs, name=name)
+
     source = setting or tokenizer.chat_template or gallery_template
     if source is not None:
         own = source == tokenizer.chat_template
-        name = "the model's own" if own else "chat_template" if setting else "the gallery's"
-        made = ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs, name=name)
+        made = text(
+            source, "the model's own" if own else "chat_template" if setting else "the gallery's"
+        )
         if own and (for_tools := tokenizer.other_templates.get("tool_use")):
-            name = "the model's own for tools"
-            made.for_tools = ChatTemplate(
-                for_tools, tokenizer=tokenizer, now=now, kwargs=kwargs, name=name
-            )
+            made.for_tools = text(for_tools, "the model's own for tools")
         return made, None
     known = {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.special_tokens)
     turn_end = "<|im_end|>" if known or not tokenizer.eos else tokenizer.eos
-    source = CHATML.replace("TURN_END", _quoted(turn_end))
     notice = "neither the tokenizer nor the gallery has a chat template: ChatML is used"
     if not known:
         notice += (
@@ -281,8 +326,7 @@ def choose_template(
             if tokenizer.eos
             else "; its markers are plain text to this tokenizer, which has no end-of-text token"
         )
-    made = ChatTemplate(source, tokenizer=tokenizer, now=now, kwargs=kwargs, name="ChatML")
-    return made, notice
+    return text(CHATML.replace("TURN_END", _quoted(turn_end)), "ChatML"), notice
 
 
 def _quoted(text: str) -> str:

@@ -5,7 +5,7 @@ and touches the answer only when nothing of the prompt is left to take; system t
 on messages and renders again, so that what remains is always a well-formed prompt.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 
 import numpy as np
@@ -62,6 +62,30 @@ def cut_prompt(
             break
         taken, sequences = could, build(shorter)
     return sequences, turns
+
+
+def cut_each(
+    units: Iterable[tuple[Messages, Sequence]],
+    build: Build,
+    limit: int,
+    *,
+    locate: Locate,
+    before: Callable[[Messages], int],
+) -> tuple[tuple[Sequence, ...], int]:
+    """Every text of a row that is too long cut by `cut_prompt`, and the whole turns taken of all.
+
+    Args:
+        units: Messages and the sequence that they make.
+    """
+    made: list[Sequence] = []
+    turns = 0
+    for unit, sequence in units:
+        if len(sequence.ids) <= limit:
+            made.append(sequence)
+            continue
+        cut, taken = cut_prompt(unit, build, limit, locate=locate, before=before)
+        made, turns = [*made, *cut], turns + taken
+    return tuple(made), turns
 
 
 def _fewest_turns(

@@ -38,10 +38,13 @@ class Tokenizer:
         adds_bos: Whether the published tokenizer puts a BOS before a plain text.
         chat_template: Jinja source, or None.
         other_templates: Those beside it by name; `tool_use` is for rows with tools.
+        folder: Where it was loaded from; None for one made of parts.
+        guarded: Control ids that come out of plain text by merging, and are kept from it.
         fingerprint: SHA-256 over everything that decides ids.
     """
 
     def __init__(self, files: TokenizerFiles) -> None:
+        self.folder: Path | None = None
         self.config: dict[str, Any] = files.config
         self.chat_template = files.chat_template
         self.other_templates = files.other_templates
@@ -86,7 +89,7 @@ class Tokenizer:
         self.adds_bos = self.bos_id is not None and _adds_bos(
             files.config, files.definition, self.bos
         )
-        self._guarded = self._leaks()
+        self.guarded = self._leaks()
 
     @classmethod
     def from_folder(cls, folder: Path | str) -> Self:
@@ -95,7 +98,9 @@ class Tokenizer:
         Raises:
             TokenizerError: No tokenizer there, or it is damaged.
         """
-        return cls(read_files(Path(folder)))
+        made = cls(read_files(Path(folder)))
+        made.folder = Path(folder).absolute()
+        return made
 
     @property
     def bos(self) -> str:
@@ -216,7 +221,7 @@ class Tokenizer:
         encoder = self._continued if continued else self._plain
         with of_file("used on a text"):
             ids = np.array(encoder.encode(text, add_special_tokens=False).ids, np.int32)
-        if not (self._guarded and np.isin(ids, self._guarded).any()):
+        if not (self.guarded and np.isin(ids, self.guarded).any()):
             return ids
         # This vocabulary can spell a control token by merging: keep its characters apart.
         at = next(iter(self._finder.find(text)), (0, 0, 0))[0] + 1

@@ -280,8 +280,7 @@ def _settle_ends(folder: Path, source: ModelSource) -> tuple[tuple[str, ...], En
     result = (source.adapter or source.base) / GENERATION
     learned = known_ends(base_generation(result.parent, {})) if result.is_file() else []
     inside = frozenset(set(known_ends(base)).difference(learned) if learned else ())
-    if opened.template is not None:
-        learned = [*terminator(opened.tokenizer, opened.template), *learned]
+    learned = [*terminator(opened.tokenizer, opened.facts), *learned]
     ends = Ends(tuple(dict.fromkeys(learned)), inside)
     said = write_ends(
         folder,

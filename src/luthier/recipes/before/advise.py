@@ -8,7 +8,7 @@ from luthier.config.read import Resolved
 from luthier.data.load import load_samples
 from luthier.data.prepare import refuse_bad
 from luthier.data.types import Example, Sample
-from luthier.errors import ModelNotFoundError, NoRowsError
+from luthier.errors import DataError, ModelNotFoundError, NoRowsError
 from luthier.planner.device import Device, this_machine
 from luthier.recipes.before.opening import Opening, load_rows, open_run
 from luthier.sources.source import ModelSource, resolve_local
@@ -101,8 +101,12 @@ def _rendered(opening: Opening) -> tuple[list[Sample], list[Example], int]:
     settings, renderer, samples = opening.settings, opening.renderer, opening.rows.samples
     some = [samples[index * len(samples) // RENDERED] for index in range(RENDERED)]
     some = some if len(samples) > RENDERED else list(samples)
-    made = [(sample, renderer.render(sample)) for sample in some]
-    used = [(sample, one) for sample, one in made if isinstance(one, Example)]
+    used: list[tuple[Sample, Example]] = []
+    for sample, made in zip(some, renderer.render_each(some), strict=True):
+        if isinstance(made, DataError):
+            raise made
+        if isinstance(made, Example):
+            used.append((sample, made))
     if not used:
         raise NoRowsError(
             f"no row of {', '.join(settings.dataset)} can be learned from",

@@ -8,10 +8,18 @@ from numpy.typing import NDArray
 
 from luthier.config.settings import Settings
 from luthier.data.load import Loaded
-from luthier.data.rendering.render import Renderer
 from luthier.data.tokens.token_rates import PER_MESSAGE, Rates, rates_for
-from luthier.data.types import BadRow, Conversation, Feedback, Message, Preference, Sample, Text
-from luthier.errors import ModelNotFoundError
+from luthier.data.types import (
+    BadRow,
+    Conversation,
+    Example,
+    Feedback,
+    Message,
+    Preference,
+    Sample,
+    Text,
+)
+from luthier.errors import DataError, ModelNotFoundError
 from luthier.gallery import find_model, nearest_names
 from luthier.recipes.before.opening import load_rows, open_run
 from luthier.sources.source import ModelSource, resolve_local
@@ -73,13 +81,15 @@ def _counted(
     settings: Settings, source: ModelSource, loaded: Loaded
 ) -> tuple[dict[str, Any], Counts, Counts, Counts]:
     renderer = open_run(settings, source, whole=True, rows=loaded).renderer
-    found = np.array([row for sample in loaded.samples if (row := _row(renderer, sample))])
+    made = renderer.render_each(loaded.samples)
+    found = np.array([row for rendered in made if (row := _row(rendered))])
     totals, longest, learned = found.reshape(-1, 3).T
     return {"tokenizer": source.name, "exact": True}, totals, longest, learned
 
 
-def _row(renderer: Renderer, sample: Sample) -> tuple[int, int, int] | None:
-    rendered = renderer.render(sample)
+def _row(rendered: Example | BadRow | DataError) -> tuple[int, int, int] | None:
+    if isinstance(rendered, DataError):
+        raise rendered
     if isinstance(rendered, BadRow):
         return None
     lengths = [len(sequence.ids) for sequence in rendered.sequences]

@@ -9,7 +9,7 @@ import numpy as np
 
 from luthier.data.prepare import overlap, prepare
 from luthier.data.rendering.render import Renderer
-from luthier.data.rendering.template import ChatTemplate
+from luthier.data.rendering.template import TemplateText
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example, Sample
 from luthier.durable import write_atomic
@@ -30,7 +30,7 @@ class Inputs:
     """
 
     tokenizer: Tokenizer
-    template: ChatTemplate | None
+    template: TemplateText | None
     train: list[Example]
     held_out: list[Example]
     report: dict[str, Any]
@@ -96,6 +96,7 @@ def make_inputs(opening: Opening) -> Inputs:
         )
         inputs.notices += _leaked(learned, held, "eval_split")
         inputs.fingerprints["eval_data"] = f"split {settings.eval_split} seed {settings.seed}"
+    renderer.rest()
     return inputs
 
 

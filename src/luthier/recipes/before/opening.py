@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from luthier.config.settings import Settings
+from luthier.data.limited.opening import open_renderer
 from luthier.data.load import Loaded, load_samples
 from luthier.data.rendering.probe import thinking_kwargs
 from luthier.data.rendering.render import UNLIMITED, Renderer
-from luthier.data.rendering.template import choose_template
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Conversation, Message, Preference, Sample
 from luthier.errors import TemplateError
@@ -163,25 +163,21 @@ def make_renderer(
     """
 
     def make(kwargs: dict[str, Any]) -> tuple[Renderer, str | None]:
-        template, notice = None, None
-        if settings.apply_chat_template:
-            template, notice = choose_template(
-                tokenizer,
-                setting=template_source(settings.chat_template),
-                gallery_template=gallery_template,
-                now=now,
-                kwargs=kwargs,
-            )
-        renderer = Renderer(
+        return open_renderer(
             tokenizer,
-            template,
-            objective=settings.objective,
-            train_on=settings.train_on,
-            system_prompt=settings.system_prompt,
-            seq_length=seq_length,
-            truncation=settings.truncation,
+            {
+                "objective": settings.objective,
+                "train_on": settings.train_on,
+                "system_prompt": settings.system_prompt,
+                "seq_length": seq_length,
+                "truncation": settings.truncation,
+            },
+            apply=settings.apply_chat_template,
+            setting=template_source(settings.chat_template),
+            gallery_template=gallery_template,
+            now=now,
+            kwargs=kwargs,
         )
-        return renderer, notice
 
     given = settings.chat_template_kwargs
     renderer, notice = make(given)

@@ -6,12 +6,12 @@ from typing import Any
 
 from luthier.bounded import decode
 from luthier.config.settings import Settings
-from luthier.data.rendering.template import ChatTemplate
+from luthier.data.rendering.template import TemplateText
 from luthier.errors import TemplateError
 from luthier.sources.source import ModelSource
 
 
-def rendering(settings: Settings, template: ChatTemplate | None, now: datetime) -> dict[str, Any]:
+def rendering(settings: Settings, template: TemplateText | None, now: datetime) -> dict[str, Any]:
     """What `rendering.json` of a result says, so that chat, evaluation and export render alike."""
     return {
         "apply_chat_template": settings.apply_chat_template,

@@ -77,7 +77,8 @@ def _say_ends(context: RunContext, folder: Path, source: ModelSource, inputs: In
     """The ends that were learned, in the files of the result, and one line about them."""
     generation = base_generation(source.base, source.config)
     tokenizer, template = inputs.tokenizer, inputs.template
-    ends = learned_ends(inputs.train, tokenizer, template, known_ends(generation))
+    facts = None if inputs.renderer is None else inputs.renderer.facts
+    ends = learned_ends(inputs.train, tokenizer, facts, known_ends(generation))
     said = write_ends(folder, ends, generation=generation, tokenizer=tokenizer, template=template)
     if said:
         context.notice(said)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from luthier.bounded import read_object
-from luthier.data.rendering.probe import probe
-from luthier.data.rendering.template import ChatTemplate
+from luthier.data.rendering.probe import TemplateFacts
+from luthier.data.rendering.template import TemplateText
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Example
 from luthier.errors import ModelError
@@ -41,13 +41,14 @@ class Ends:
 def learned_ends(
     examples: Sequence[Example],
     tokenizer: Tokenizer,
-    template: ChatTemplate | None,
+    facts: TemplateFacts | None,
     known: Sequence[int] = (),
 ) -> Ends:
     """What the rows teach a model to end with: control tokens at the end of learned spans.
 
     Args:
-        template: Its terminator counts as learned whatever the rows show; None: plain text.
+        facts: Of the template, whose terminator counts as learned whatever the rows show; None:
+            plain text.
         known: Ends that the base's files name.
     """
     enders = {n for text, n in tokenizer.special_tokens.items() if tokenizer.ends_turn(text)}
@@ -63,14 +64,13 @@ def learned_ends(
             at_end.update(sequence.ids[found & last].tolist())
             inside.update(sequence.ids[found & ~last].tolist())
     ends = [number for number, _ in at_end.most_common() if number not in inside]
-    if template is not None:
-        ends += terminator(tokenizer, template)
+    ends += terminator(tokenizer, facts)
     return Ends(tuple(dict.fromkeys(ends)), frozenset(inside.difference(ends)))
 
 
-def terminator(tokenizer: Tokenizer, template: ChatTemplate) -> list[int]:
+def terminator(tokenizer: Tokenizer, facts: TemplateFacts | None) -> list[int]:
     """The control token that a template ends answers with; empty where it writes none."""
-    text = probe(template, tokenizer).terminator
+    text = None if facts is None else facts.terminator
     return [] if text is None else [tokenizer.special_tokens[text]]
 
 
@@ -101,7 +101,7 @@ def write_ends(
     *,
     generation: Mapping[str, Any],
     tokenizer: Tokenizer,
-    template: ChatTemplate | None,
+    template: TemplateText | None,
 ) -> str | None:
     """Name every end in `generation_config.json`, and a learned one as `eos_token` of the tokenizer.
 

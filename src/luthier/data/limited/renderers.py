@@ -1,0 +1,223 @@
+"""Renderers whose rows are rendered in children: for what others wrote always, for ours if it is much."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Sequence as Items
+from typing import Any
+
+from luthier.data.limited import wire
+from luthier.data.limited.crew import MANY, Crew, error_of, too_large
+from luthier.data.limited.process import Answer, ChildEnded, Limits
+from luthier.data.rendering.drafts import Piece
+from luthier.data.rendering.probe import TemplateFacts
+from luthier.data.rendering.published import Published
+from luthier.data.rendering.render import Kwargs, Renderer, Tools, TrainOn, Truncation
+from luthier.data.rendering.template import RowTemplateError, TemplateText, refused
+from luthier.data.rendering.turns import Messages
+from luthier.data.tokens.tokenizer import Tokenizer
+from luthier.data.types import BadRow, Example, Ids, Message, Sample
+from luthier.errors import DataError, LuthierError, TemplateError
+
+Made = Example | BadRow | DataError
+
+
+def opening(
+    tokenizer: Tokenizer, template: Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> wire.Json:
+    """The question that opens a child.
+
+    Args:
+        template: The arguments of `choose_text` but the tokenizer, `now` as text; None for none.
+        settings: The other arguments of `Renderer`.
+    """
+    return {
+        "ask": "open",
+        "folder": str(tokenizer.folder),
+        "fingerprint": tokenizer.fingerprint,
+        "template": template,
+        "settings": dict(settings),
+    }
+
+
+class HelpedRenderer(Renderer):
+    """Renders here, and many rows in children, one for each core."""
+
+    crew: Crew
+
+    def render_each(self, samples: Iterable[Sample]) -> Iterator[Made]:
+        if isinstance(samples, Sized) and len(samples) < MANY:
+            return super().render_each(samples)
+        return in_children(self, self.crew, samples)
+
+    def rest(self) -> None:
+        self.crew.rest()
+
+
+class LimitedRenderer(Renderer):
+    """Renders nothing here: template and tokenizer run in a child within limits.
+
+    Args:
+        template: As text; it is compiled in the child.
+
+    Raises:
+        TemplateError: The child says that the template is of no use.
+    """
+
+    def __init__(  # its base compiles and probes, which is what must not happen here
+        self,
+        crew: Crew,
+        tokenizer: Tokenizer,
+        template: TemplateText | None,
+        *,
+        objective: str = "sft",
+        train_on: TrainOn | None = None,
+        system_prompt: str | None = None,
+        seq_length: int = 2048,
+        truncation: Truncation = "prompt_start",
+    ) -> None:
+        self.tokenizer, self.template = tokenizer, template
+        self.objective, self.train_on, self.truncation = objective, train_on, truncation
+        self.system_prompt, self.seq_length = system_prompt, max(seq_length, 2)
+        self.notices: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.controls: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.crew = crew
+        self._ends: frozenset[int] = tokenizer.stop_ids
+        body = crew.open()
+        self._facts = None if body["facts"] is None else TemplateFacts(**body["facts"])
+        take_notes(self, body)
+
+    @property
+    def facts(self) -> TemplateFacts | None:
+        return self._facts
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        return self._ends
+
+    def render(self, sample: Sample) -> Example | BadRow:
+        (made,) = in_children(self, self.crew, [sample])
+        if isinstance(made, DataError):
+            raise made
+        return made
+
+    def render_each(self, samples: Iterable[Sample]) -> Iterator[Made]:
+        return in_children(self, self.crew, samples)
+
+    def prompt(
+        self, messages: Items[Message], tools: Tools = (), kwargs: Kwargs | None = None
+    ) -> Ids:
+        body = {"messages": wire.messages_json(messages), "tools": list(tools), "kwargs": kwargs}
+        return wire.ids_of(self._ask({"ask": "prompt", **body}, "the dialogue").rest)
+
+    def explain(self, sample: Sample) -> list[list[Piece]]:
+        found = self._ask({"ask": "explain", "row": wire.sample_json(sample)}, str(sample.origin))
+        return wire.pieces_of(found.body, found.rest)
+
+    def placed(self, messages: Items[Message]) -> Messages:
+        body = {"ask": "placed", "messages": wire.messages_json(messages)}
+        return wire.messages_of(self._ask(body, "the dialogue").body["messages"])
+
+    def published(self, sample: Sample) -> Published | None:
+        body = {"ask": "published", "row": wire.sample_json(sample)}
+        found = self._ask(body, str(sample.origin)).body["published"]
+        return None if found is None else Published(**found)
+
+    def rest(self) -> None:
+        self.crew.rest()
+
+    def _ask(self, body: wire.Json, whose: str) -> Answer:
+        try:
+            found = self.crew.ask(body)
+        except TypeError as error:
+            raise refused(error) from error
+        except ChildEnded as ended:
+            raise stopped(ended, whose, self.crew.limits) from ended
+        if (problem := taken(self, self.crew, found, whose)) is not None:
+            raise problem
+        return found
+
+
+def in_children(renderer: Renderer, crew: Crew, samples: Iterable[Sample]) -> Iterator[Made]:
+    """What the children make of each sample, in order; notes of it go to `renderer` as it comes."""
+    if isinstance(samples, Sized):
+        crew.want(len(samples))
+    waiting: deque[tuple[Sample, int | BadRow]] = deque()
+    sent = 0
+    try:
+        for sample in samples:
+            waiting.append((sample, _sent(renderer, crew, sample)))
+            sent += 1
+            crew.want(sent)
+            while len(waiting) >= crew.ahead:
+                yield _made(renderer, crew, *waiting.popleft())
+        while waiting:
+            yield _made(renderer, crew, *waiting.popleft())
+    finally:
+        crew.forget(number for _, number in waiting if isinstance(number, int))
+
+
+def _sent(renderer: Renderer, crew: Crew, sample: Sample) -> int | BadRow:
+    origin = sample.origin
+    try:
+        body = {"ask": "render", "row": wire.sample_json(sample), "limit": renderer.seq_length}
+        return crew.submit({**body, "file": origin.file, "line": origin.line})
+    except TypeError as error:  # a value that no template can be given
+        return BadRow(origin, refused(error).what, "template-refuses")
+
+
+def _made(renderer: Renderer, crew: Crew, sample: Sample, number: int | BadRow) -> Made:
+    if isinstance(number, BadRow):
+        return number
+    origin = sample.origin
+    found = crew.result(number)
+    if isinstance(found, ChildEnded):
+        return stopped(found, str(origin), crew.limits)
+    if (error := taken(renderer, crew, found, str(origin))) is not None:
+        if not isinstance(error, DataError):
+            raise error
+        return error
+    return wire.made_of(found.body, found.rest, origin)
+
+
+def taken(renderer: Renderer, crew: Crew, found: Answer, whose: str) -> LuthierError | None:
+    """Note what an answer says beside its result; the error in it, if there is one."""
+    take_notes(renderer, found.body)
+    if "stopped" in found.body:
+        ended = too_large(crew.limits)
+        crew.note_stop(str(ended))
+        return stopped(ended, whose, crew.limits)
+    if "fault" in found.body:
+        raise RuntimeError(f"{whose}: {found.body['fault']}")
+    if "error" not in found.body:
+        return None
+    error = error_of(found.body)
+    if found.body.get("limit"):
+        crew.note_stop(error.what)
+    return (
+        RowTemplateError(error.what, why=error.why, fix=error.fix)
+        if found.body.get("of_row")
+        else error
+    )
+
+
+def take_notes(renderer: Renderer, body: Mapping[str, Any]) -> None:
+    """Add what one answer counted and noted to the accounts of a renderer."""
+    for name in ("counts", "controls", "left_out"):
+        if name in body:
+            getattr(renderer, name).update(body[name])
+    for text in body.get("notices", ()):
+        if text not in renderer.notices:
+            renderer.notices.append(text)
+    if "stop_ids" in body and isinstance(renderer, LimitedRenderer):
+        renderer._ends = renderer._ends | frozenset(body["stop_ids"])
+
+
+def stopped(ended: ChildEnded, whose: str, limits: Limits) -> TemplateError:
+    """That a row was stopped at a limit."""
+    return TemplateError(
+        f"{whose}: the chat template or the tokenizer was stopped: {ended or 'its process ended'}",
+        why=limits.said,
+        fix="chat_template: FILE.jinja with one that ends, or leave the row out",
+    )
