@@ -28,8 +28,9 @@ from luthier.planner.data_shape import DataShape
 from luthier.planner.device import Device
 from luthier.planner.plan import Plan, plan
 from luthier.recipes.exact.dry_run import BatchShape, worst_step
+from luthier.recipes.run import assembly, rank
 from luthier.recipes.run import train as training
-from luthier.recipes.run.steps import Cutter, EvalSource, StepSource
+from luthier.recipes.run.steps import EvalSource, StepSource
 
 WORDS = [
     "to",
@@ -121,33 +122,38 @@ class Watch:
 
     def install(self) -> None:
         """Stand around the functions of the run."""
-        self.around(training, "evaluate", "evaluation", "other")
-        self.around(training, "reference_values", "reference", "other")
-        self.around(training, "write_result", "saving")
-        self.around(training.Keeper, "save", "saving", "other")
+        self.around(assembly, "evaluate", "evaluation", "other")
+        self.around(assembly, "reference_values", "reference", "other")
+        self.around(rank, "write_result", "saving")
+        self.around(rank.Keeper, "save", "saving", "other")
         self.around(optim.Updater, "allocate", "optimiser state")
         self.around(optim.Updater, "prepare", "optimiser step")
         self.around(torch.Tensor, "backward", "step backward")
         self.around(StepSource, "plan", "step forward")
-        real = Cutter._step
-
-        def shaped(source: Cutter, *args: Any) -> Any:
-            step = real(source, *args)
-            shapes = [BatchShape.of(batch.packed) for batch in step.batches]
-            self.steps.append(shapes) if isinstance(source, StepSource) else None
-            if isinstance(source, EvalSource) and not isinstance(source, StepSource):
-                self.evaluation = [asdict(shape) for shape in shapes]
-            return step
-
-        Cutter._step = shaped  # type: ignore[method-assign]
+        self._keep_shapes(StepSource)
+        self._keep_shapes(EvalSource)
         self._watch_pairs()
-        read_data = training.prepare.read_data
+        read_data = rank.prepare.read_data
 
         def read(*args: Any) -> Any:
             self.inputs = read_data(*args)
             return self.inputs
 
-        training.prepare.read_data = read
+        rank.prepare.read_data = read
+
+    def _keep_shapes(self, source: type[StepSource | EvalSource]) -> None:
+        real = source.plan
+
+        def shaped(one: Any, number: int) -> Any:
+            step = real(one, number)
+            shapes = [BatchShape.of(batch.packed) for batch in step.batches]
+            if source is StepSource:
+                self.steps.append(shapes)
+            else:
+                self.evaluation = [asdict(shape) for shape in shapes]
+            return step
+
+        setattr(source, "plan", shaped)  # noqa: B010
 
     def _watch_pairs(self) -> None:
         from luthier.recipes.run import reference

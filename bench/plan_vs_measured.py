@@ -159,7 +159,7 @@ def compare(asked: Config) -> Config:
 
     def exact_apart(run: Config) -> Config:
         before = os.times().user
-        answer = dry_run({**run, "device": {"kind": "cpu", "bf16": False, "capability": None}})
+        answer = dry_run({**run, "dtype": "float32", "device": {"kind": "cpu", "capability": None}})
         return {**answer, "cpu_s": round(os.times().user - before, 2)}
 
     run = apart(measured_apart, asked)

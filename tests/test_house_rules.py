@@ -27,7 +27,6 @@ MAX_ANY = 21.0  # uses of Any in 1,000 lines; 25.5 once, 10 is wanted: only ever
 MORE_ON_PURPOSE = {"data/doctor/rules": 53}  # one rule a file: a table, not a room
 LONGER_ON_PURPOSE = {
     "engine/loop.py:_one_step": 80,  # the loop: one step from micro-batches to update, read at once
-    "recipes/run/train.py:_go": 80,  # assembly: every part once, in the order of a run
 }
 QUADRATIC_ON_PURPOSE: dict[str, list[int]] = {}
 LIGHT = (

@@ -222,7 +222,7 @@ def test_c17_a_resume_with_changed_settings_lists_them(folder, monkeypatch, caps
 
 ENVIRONMENT = {
     "LUTHIER_HOME": ["a\nb", "/dev/null/home"],
-    "LUTHIER_IGNORE_PLAN": ["maybe", "2"],
+    "LUTHIER_NO_PROOF": ["maybe", "2"],
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from luthier.cli.commands import demo
 from luthier.cli.drawing.watcher import Watcher
 from luthier.recipes.demo import DemoResult, SideBySide
-from luthier.recipes.run.train import RunResult
+from luthier.runs.ended import RunResult
 
 
 def ended(**figures):

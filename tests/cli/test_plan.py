@@ -73,7 +73,7 @@ def test_the_card_of_a_model_decides_as_it_does_for_training():
     rate, why = found.chosen["learning_rate"]
     assert (rate, found.chosen["num_train_epochs"][0]) == (3e-4, 2.0)
     assert why.startswith("gallery smollm2-1.7b: ")
-    assert make_plan({**given, "learning_rate": 1e-5}).resolved.settings.learning_rate == 1e-5
+    assert make_plan({**given, "learning_rate": 1e-5}).settings.learning_rate == 1e-5
 
 
 def test_the_closed_form_loads_no_torch():

@@ -12,19 +12,17 @@ from tests.tiny import SPECIAL, tiny_model_folder
 from torch import Tensor
 
 from luthier.config import read
+from luthier.config.settings import Settings
 from luthier.data.packing.steps import StepPlanner
 from luthier.data.prepare import prepare
 from luthier.data.rendering.template import choose_template
 from luthier.engine.distribution import Ranks
-from luthier.engine.interrupt import Interrupt
 from luthier.engine.loop import train
 from luthier.engine.optim import Updater
 from luthier.recipes.before.opening import open_run
-from luthier.recipes.run.choices import DTYPES, Machine
-from luthier.recipes.run.context import RunContext
 from luthier.recipes.run.objective import PairObjective, TokenObjective
 from luthier.recipes.run.reference import ReferenceCache, score_pairs
-from luthier.recipes.run.steps import StepSource
+from luthier.recipes.run.steps import Cutter, StepSource
 from luthier.recipes.run.trainee import Trainee, make_trainee
 from luthier.sources.source import resolve_source
 
@@ -64,7 +62,7 @@ class Recorder(Updater):
 class Product:
     """A model as a run would have it, and its data."""
 
-    context: RunContext
+    settings: Settings
     trainee: Trainee
     examples: list[Any]
 
@@ -76,7 +74,7 @@ class Product:
             lambda batch: self.trainee.score(batch).logp_S,
             self.examples,
             cache,
-            share=self.context.settings.share_prefixes is True,
+            share=self.settings.share_prefixes is True,
             ranks=Ranks(),
             progress=lambda done, total: None,
         )
@@ -84,7 +82,7 @@ class Product:
 
     def steps(self) -> StepSource:
         """Optimiser steps over all rows each."""
-        settings = self.context.settings
+        settings = self.settings
         planner = StepPlanner(
             self.examples,
             seed=settings.seed,
@@ -93,9 +91,16 @@ class Product:
             share=settings.share_prefixes is True,
             max_sequences=self.trainee.max_sequences,
         )
-        return StepSource(
-            self.context, self.examples, planner, max_sequences=self.trainee.max_sequences
+        cutter = Cutter(
+            self.examples,
+            objective=settings.objective,
+            budget=settings.micro_batch_tokens,
+            share=settings.share_prefixes is True,
+            max_sequences=self.trainee.max_sequences,
+            ranks=Ranks(),
+            warn=print,
         )
+        return StepSource(cutter, planner)
 
     def one_step(self, reference_P2: Tensor | None = None) -> tuple[float, dict[str, Tensor]]:
         """Loss and gradient of one optimiser step over all rows."""
@@ -103,7 +108,7 @@ class Product:
         objective = (
             TokenObjective(self.trainee)
             if reference_P2 is None
-            else PairObjective(self.trainee, reference_P2, self.context.settings)
+            else PairObjective(self.trainee, reference_P2, self.settings)
         )
         updater = Recorder(self.trainee.trained, max_grad_norm=0.0)
         reports: list[Any] = []
@@ -116,7 +121,7 @@ class Product:
             learning_rate=lambda step: 0.0,
             on_step=lambda report: reports.append(report),
             shrink=steps.shrink,
-            ranks=self.context.ranks,
+            ranks=Ranks(),
         )
         return reports[0].loss, updater.seen
 
@@ -136,16 +141,14 @@ def make_product(
             **settings,
         }
     )
-    machine = Machine(torch.device("cpu"), "CPU", 2**33)
-    context = RunContext(resolved, None, Ranks(), None, Interrupt(), machine)  # type: ignore[arg-type]
     source = resolve_source(str(folder))
     opening = open_run(resolved.settings, source, now=NOW)
     prepared = prepare(opening.rows, opening.renderer, bad_rows="refuse")
-    trainee = make_trainee(resolved.settings, source, DTYPES["float32"], machine)
+    trainee = make_trainee(resolved.settings, source, torch.float32, torch.device("cpu"))
     trainee.ready(
         checkpointing=resolved.settings.gradient_checkpointing, seed=resolved.settings.seed
     )
-    return Product(context, trainee, prepared.examples)
+    return Product(resolved.settings, trainee, prepared.examples)
 
 
 def as_row(row: Any) -> Mapping[str, Any]:

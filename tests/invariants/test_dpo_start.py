@@ -135,7 +135,7 @@ def test_swapping_a_pair_negates_its_margin(family, product):
         values = []
         for order in ((0, 1), (1, 0)):
             swapped_12 = reference_P2[pair, order][None]
-            objective = PairObjective(made.trainee, swapped_12, made.context.settings)
+            objective = PairObjective(made.trainee, swapped_12, made.settings)
             sequences = [example.sequences[side] for side in order]
             batch = MicroBatch(pack(sequences, share=False), 1, (0,))
             with torch.no_grad():

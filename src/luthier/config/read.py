@@ -7,7 +7,7 @@ refused, so that one look at the message is enough.
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -76,6 +76,10 @@ class Resolved:
         return type(self)(
             _validated(values, provenance), provenance, list(self.notices), self.config_text
         )
+
+    def with_text(self, config_text: str) -> Self:
+        """The same, with what was given as a YAML file."""
+        return replace(self, config_text=config_text)
 
     def as_dict(self) -> dict[str, Any]:
         """What `settings.json` holds."""

@@ -5,10 +5,11 @@ else happens to run.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from luthier.config import defaults
 from luthier.config.settings import Settings
+from luthier.errors import DeviceError
 from luthier.planner.activations import Moment, Work, moments
 from luthier.planner.device import Device
 from luthier.planner.memory import How
@@ -24,31 +25,77 @@ BEST_TOKENS = {"cpu": 2048, "cuda": 16384}
 
 STEP = 256
 
+Choice = tuple[object, str]
+"""A value that was left open, as it was decided, and why."""
 
-def open_values(
-    settings: Settings, num_samples: int, num_params: int
-) -> dict[str, tuple[Any, str]]:
-    """What was left open and memory has no say in, decided: values with their reasons, by setting."""
-    chosen: dict[str, tuple[Any, str]] = {}
-    if settings.learning_rate is None:
-        chosen["learning_rate"] = defaults.learning_rate_default(
+
+def choose_dtype(wanted: str, device: Device) -> tuple[str, str]:
+    """`torch_dtype` as a name, and why.
+
+    Raises:
+        DeviceError: bfloat16 on a GPU that has none.
+    """
+    if device.cuda and wanted == "bfloat16" and not device.bf16:
+        raise DeviceError(
+            f"torch_dtype: bfloat16 on {device.name}",
+            why="bfloat16 needs compute capability 8.0 or newer",
+            fix="--torch_dtype float16",
+        )
+    if wanted != "auto":
+        return wanted, "given"
+    whose = device.name if device.cuda else "this processor"
+    what = "bfloat16" if device.cuda else "bfloat16 instructions"
+    return device.dtype, f"{whose} has {what if device.bf16 else f'no {what}'}"
+
+
+class DataChoice(NamedTuple):
+    """What the data and the size of the base decide; memory has no say in it.
+
+    Args:
+        learning_rate: At its peak.
+        epochs: Passes over the data, where `max_steps` does not end them.
+        batch: Samples per device and accumulation round.
+        chosen: What of it, and of the adapter's alpha, was left open, by setting.
+    """
+
+    learning_rate: float
+    epochs: float
+    batch: int
+    chosen: dict[str, Choice]
+
+
+def choose_for_data(settings: Settings, *, num_samples: int, num_params: int) -> DataChoice:
+    """Learning rate, epochs, batch and alpha.
+
+    Args:
+        num_samples: That are learned from.
+        num_params: Of the base.
+    """
+    chosen: dict[str, Choice] = {}
+    rate, epochs = settings.learning_rate, settings.num_train_epochs
+    batch = settings.per_device_train_batch_size
+    if rate is None:
+        rate, why = defaults.learning_rate_default(
             settings.method,
             settings.objective,
             from_scratch=settings.from_scratch,
             num_params=num_params,
         )
-    if settings.num_train_epochs is None:
-        chosen["num_train_epochs"] = defaults.num_train_epochs_default(settings.objective)
+        chosen["learning_rate"] = (rate, why)
+    if epochs is None:
+        epochs, why = defaults.num_train_epochs_default(settings.objective)
+        chosen["num_train_epochs"] = (epochs, why)
     if settings.lora_alpha is None and settings.method != "full":
         chosen["lora_alpha"] = defaults.lora_alpha_default(settings.lora_dim)
-    if settings.per_device_train_batch_size == "auto":
-        chosen["per_device_train_batch_size"] = defaults.per_device_batch_default(
+    if batch == "auto":
+        batch, why = defaults.per_device_batch_default(
             settings.objective,
             num_samples=num_samples,
             accumulation=settings.gradient_accumulation_steps,
             devices=settings.devices,
         )
-    return chosen
+        chosen["per_device_train_batch_size"] = (batch, why)
+    return DataChoice(rate, epochs, batch, chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +177,53 @@ class Chooser:
         if low * STEP < longest_sample:
             return chosen, f"the longest sample has to be computed at once: {needs}, {room}"
         return chosen, f"they need {needs}, {room}"
+
+
+class MemoryChoice(NamedTuple):
+    """How much is computed at once, and how.
+
+    Args:
+        recompute: Whether activations are computed twice.
+        tokens: Most tokens at once.
+        share: Whether what several sequences begin with is computed once.
+        chosen: Those of the three that were left open, by setting.
+    """
+
+    recompute: bool
+    tokens: int
+    share: bool
+    chosen: dict[str, Choice]
+
+
+def choose_for_memory(
+    settings: Settings, chooser: Chooser, *, longest: int, packable: bool
+) -> MemoryChoice:
+    """Recomputation, tokens at once and shared beginnings.
+
+    Args:
+        chooser: Memory of this model and method on this device.
+        longest: Tokens of the largest sample that has to be computed at once.
+        packable: Whether several sequences may share a row.
+    """
+    chosen: dict[str, Choice] = {}
+    recompute = settings.gradient_checkpointing == "full"
+    if settings.gradient_checkpointing == "auto":
+        recompute, why = chooser.recompute(longest)
+        chosen["gradient_checkpointing"] = ("full" if recompute else "none", why)
+    tokens = settings.micro_batch_tokens
+    if tokens == "auto":
+        tokens, why = chooser.tokens(longest, recompute=recompute)
+        chosen["micro_batch_tokens"] = (tokens, why)
+    share = settings.share_prefixes
+    if share == "auto":
+        share, why = _share(settings, packable)
+        chosen["share_prefixes"] = (share, why)
+    return MemoryChoice(recompute, tokens, share, chosen)
+
+
+def _share(settings: Settings, packable: bool) -> tuple[bool, str]:
+    if not packable:
+        return False, "this architecture runs one sequence at a time"
+    if settings.lora_dropout > 0:
+        return False, "shared tokens would share a dropout mask"
+    return True, "what several sequences begin with is computed once"

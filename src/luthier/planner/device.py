@@ -197,25 +197,36 @@ def this_machine(count: int = 1) -> Device:
     Args:
         count: Devices that train together.
     """
-    host = psutil.virtual_memory().total
     found = _nvidia()
-    if found:
-        name, memory, capability = found[0]
-        card = _find_card(name)
-        return Device(
-            name,
-            "cuda",
-            memory,
-            count,
-            host_memory_bytes=host,
-            disk_free_bytes=_free_disk(),
-            bf16=capability >= (8, 0),
-            capability=capability,
-            peak_flops=card[1].tflops * 1e12 if card else 0.0,
-            measured=True,
-            cores=_cores(),
-        )
-    cpu = Device._cpu(host, count)
+    return this_gpu(*found[0], count=count) if found else this_processor(count)
+
+
+def this_gpu(name: str, memory: int, capability: tuple[int, int], *, count: int = 1) -> Device:
+    """A GPU that is here, by what its driver says of it.
+
+    Args:
+        memory: Bytes.
+        capability: CUDA compute capability.
+    """
+    card = _find_card(name)
+    return Device(
+        name,
+        "cuda",
+        memory,
+        count,
+        host_memory_bytes=psutil.virtual_memory().total,
+        disk_free_bytes=_free_disk(),
+        bf16=capability >= (8, 0),
+        capability=capability,
+        peak_flops=card[1].tflops * 1e12 if card else 0.0,
+        measured=True,
+        cores=_cores(),
+    )
+
+
+def this_processor(count: int = 1) -> Device:
+    """The processor of this machine, whether or not it has a GPU."""
+    cpu = Device._cpu(None, count)
     return replace(cpu, name=f"CPU, {_cores()} cores", measured=True)
 
 

@@ -8,7 +8,13 @@ from luthier.config.settings import Settings
 from luthier.gallery import Family, family_of
 from luthier.planner.activations import Work
 from luthier.planner.changes import Change, Outcome, find_changes
-from luthier.planner.choose import Chooser, open_values
+from luthier.planner.choose import (
+    Choice,
+    Chooser,
+    choose_dtype,
+    choose_for_data,
+    choose_for_memory,
+)
 from luthier.planner.data_shape import Cut, DataShape
 from luthier.planner.device import Device
 from luthier.planner.marks import Verdict, verdict
@@ -24,9 +30,25 @@ BYTES_PER_TOKEN = 24
 """Of the rows held in memory: ids and weights of each token, and its share of the text."""
 
 
+class Values(NamedTuple):
+    """Values of a run that its settings may leave open, besides the cut of its steps.
+
+    Args:
+        learning_rate: At its peak.
+        epochs: Passes over the data, where `max_steps` does not end them.
+        dtype: Of compute, by name.
+        recompute: Whether activations are computed twice.
+    """
+
+    learning_rate: float
+    epochs: float
+    dtype: str
+    recompute: bool
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What a run will take.
+    """What a run will take, and every value that was decided for it.
 
     Args:
         parts: Bytes by part at the peak of one device; they add up to `peak_bytes`.
@@ -39,6 +61,7 @@ class Plan:
         seconds: Time to finish: the interval and its middle.
         time_source: Where the rate is from.
         margin_bytes: Device memory that is left; below 0 where it does not fit.
+        values: Given or decided.
         chosen: Values that were left open, each with its reason.
         changes: What would make it fit, the smallest first; empty where it does.
         work: The micro-batch with the peak.
@@ -60,21 +83,17 @@ class Plan:
     time_source: str
     verdict: Verdict
     margin_bytes: int
-    chosen: dict[str, tuple[Any, str]]
+    values: Values
+    chosen: dict[str, Choice]
     work: Work
     cut: Cut
     flops_per_token: float
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def decided(self, settings: Settings) -> Settings:
-        """The settings with what was left open as the plan decided it."""
-        values = {name: value for name, (value, _) in self.chosen.items()}
-        return settings.model_copy(update=values)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        tuples = {"work": self.work._asdict(), "cut": self.cut._asdict()}
+        tuples = {name: getattr(self, name)._asdict() for name in ("work", "cut", "values")}
         changes = [change._asdict() for change in self.changes]
         return {**asdict(self), **tuples, "changes": changes}
 
@@ -94,7 +113,7 @@ def how_of(settings: Settings, family: Family, device: Device) -> How:
         whole=settings.modules_to_save,
         bits=bits,
         double=settings.bnb_4bit_use_double_quant and bits == 4,
-        dtype=device.dtype if settings.torch_dtype == "auto" else settings.torch_dtype,
+        dtype=choose_dtype(settings.torch_dtype, device)[0],
         optimiser=settings.optim,
         masters=settings.master_weights == "float32",
         dropout=settings.lora_dropout > 0,
@@ -123,7 +142,7 @@ def plan(
         rate: Operations per second; a guess from the device's data sheet if not given.
         learned: Bytes that runs on this machine take besides their tensors.
     """
-    model = Model(Shape.from_config(config), family_of(config), parameters)
+    model = Base(Shape.from_config(config), family_of(config), parameters)
     data = data or DataShape.assumed(settings, context=model.shape.context or None)
     found = _plan(settings, model, data, device, rate, learned)
     if found.verdict != "no":
@@ -138,7 +157,7 @@ def plan(
     return replace(found, changes=changes)
 
 
-class Model(NamedTuple):
+class Base(NamedTuple):
     """What is known of a base without its weights."""
 
     shape: Shape
@@ -159,7 +178,7 @@ def _given(settings: Settings, found: Plan) -> Settings:
 
 def _plan(
     settings: Settings,
-    model: Model,
+    model: Base,
     data: DataShape,
     device: Device,
     rate: Rate | None,
@@ -168,17 +187,22 @@ def _plan(
     shape, how = model.shape, how_of(settings, model.family, device)
     rate = rate if rate is not None and device.measured else guessed_rate(device)
     packable = model.family.packable
-    chosen = open_values(settings, data.samples, model.parameters or shape.num_params)
+    dtype, why = choose_dtype(settings.torch_dtype, device)
+    by_data = choose_for_data(
+        settings, num_samples=data.samples, num_params=model.parameters or shape.num_params
+    )
     # Values must not depend on what ran here before: they are chosen without what was learned.
     chooser = Chooser(shape, how, device, data.targets_share)
-    recompute, tokens = _choose_for_memory(settings, chooser, data, chosen, packable)
-    batch: Any = settings.per_device_train_batch_size
-    if batch == "auto":
-        batch = chosen["per_device_train_batch_size"][0]
+    longest = data.longest_sample if packable else data.longest
+    by_memory = choose_for_memory(settings, chooser, longest=longest, packable=packable)
+    recompute = by_memory.recompute
+    chosen = {**by_data.chosen, **by_memory.chosen}
+    if settings.torch_dtype == "auto":
+        chosen["torch_dtype"] = (dtype, why)
     cut = Cut(
-        batch * settings.gradient_accumulation_steps * settings.devices,
-        tokens,
-        settings.share_prefixes is not False and settings.lora_dropout == 0 and packable,
+        by_data.batch * settings.gradient_accumulation_steps * settings.devices,
+        by_memory.tokens,
+        by_memory.share,
         None if packable else 1,
         settings.devices,
     )
@@ -186,7 +210,7 @@ def _plan(
     final = replace(chooser, learned=learned)
     peaks = [(final.peak(work, recompute=recompute), work) for work in works]
     peak, work = max(peaks, key=lambda pair: pair[0].total)
-    steps, epochs = _steps(settings, chosen, data, cut)
+    steps, epochs = _steps(settings, by_data.epochs, data, cut)
     flops = shared * _operations(settings, shape, how, data, epochs, recompute)
     middle = flops / rate.flops / device.count
     return Plan(
@@ -203,6 +227,7 @@ def _plan(
         time_source=rate.source,
         verdict=verdict(peak.total, device),
         margin_bytes=device.memory_bytes - peak.total,
+        values=Values(by_data.learning_rate, by_data.epochs, dtype, recompute),
         chosen=chosen,
         work=work,
         cut=cut,
@@ -220,33 +245,11 @@ def _notes(data: DataShape, shape: Shape) -> list[str]:
     return notes
 
 
-def _choose_for_memory(
-    settings: Settings,
-    chooser: Chooser,
-    data: DataShape,
-    chosen: dict[str, tuple[Any, str]],
-    packable: bool,
-) -> tuple[bool, int]:
-    longest = data.longest_sample if packable else data.longest
-    recompute = settings.gradient_checkpointing == "full"
-    if settings.gradient_checkpointing == "auto":
-        recompute, why = chooser.recompute(longest)
-        chosen["gradient_checkpointing"] = ("full" if recompute else "none", why)
-    tokens = settings.micro_batch_tokens
-    if tokens == "auto":
-        tokens, why = chooser.tokens(longest, recompute=recompute)
-        chosen["micro_batch_tokens"] = (tokens, why)
-    return recompute, tokens
-
-
-def _steps(
-    settings: Settings, chosen: Mapping[str, tuple[Any, str]], data: DataShape, cut: Cut
-) -> tuple[int, float]:
+def _steps(settings: Settings, epochs: float, data: DataShape, cut: Cut) -> tuple[int, float]:
     """Optimiser steps, and the epochs they make."""
     per_epoch = -(-data.samples // cut.samples_per_step)
     if settings.max_steps is not None:
         return settings.max_steps, settings.max_steps / per_epoch
-    epochs = settings.num_train_epochs or chosen["num_train_epochs"][0]
     return max(1, -int(-epochs * per_epoch // 1)), epochs
 
 

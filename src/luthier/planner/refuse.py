@@ -1,41 +1,24 @@
 """When a plan says no: the error, and the way to train all the same."""
 
-import os
 from typing import Any
 
-from luthier.errors import CapacityError, EnvironmentVariableError
+from luthier.errors import CapacityError
 from luthier.planner.plan import Plan
 from luthier.units import format_bytes
 
-IGNORE = "LUTHIER_IGNORE_PLAN"
-"""Set to 1 in the environment, a run starts although its plan says that it does not fit."""
-
-
-def ignores_plan() -> bool:
-    """Whether the environment asks to train whatever the plan says.
-
-    Raises:
-        EnvironmentVariableError: The variable holds something else than yes or no.
-    """
-    said = os.environ.get(IGNORE, "").strip().lower()
-    if said not in ("1", "true", "yes", "", "0", "false", "no"):
-        raise EnvironmentVariableError(
-            f"{IGNORE}={said!r} means neither yes nor no",
-            why="1 trains although the plan says that it does not fit; 0 refuses, as without it",
-            fix=f"unset {IGNORE}",
-        )
-    return said in ("1", "true", "yes")
+IGNORE = "--ignore-plan"
+"""The flag with which a run starts although its plan says that it does not fit."""
 
 
 def does_not_fit(plan: Plan) -> CapacityError:
     """The error of a run that its device cannot hold."""
     part, size = max(plan.parts.items(), key=lambda item: item[1])
     first = next((change for change in plan.changes if "device" not in change.settings), None)
-    fix = f"{IGNORE}=1 in front of the command trains all the same"
+    fix = f"{IGNORE} trains all the same"
     if first is not None:
-        fix = f"{as_flags(first.settings)}   (or, to train all the same: {IGNORE}=1)"
+        fix = f"{as_flags(first.settings)}   (or, to train all the same: {IGNORE})"
     elif plan.changes:
-        fix = f"a larger device: {plan.changes[0].settings['device']}; or: {IGNORE}=1"
+        fix = f"a larger device: {plan.changes[0].settings['device']}; or: {IGNORE}"
     return CapacityError(
         f"this run needs {format_bytes(plan.peak_bytes)}, "
         f"{plan.device.name} has {format_bytes(plan.device.memory_bytes)}",

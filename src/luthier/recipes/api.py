@@ -8,11 +8,13 @@ from typing import Any
 from luthier import events
 from luthier.advisor.health import Judgement, judge
 from luthier.config import read
+from luthier.config.launch_file import Wishes
 from luthier.inference.dialogue import ChatSession, Comparison, Sampling
 from luthier.recipes.after.open_model import Opened, open_model
 from luthier.recipes.before.preflight import preflight
 from luthier.recipes.run import train as training
 from luthier.runs import RunDirectory
+from luthier.runs.ended import RunResult
 
 
 class Run:
@@ -23,7 +25,7 @@ class Run:
         ended: How training ended; None for what was only loaded.
     """
 
-    def __init__(self, name: str, ended: training.RunResult | None = None) -> None:
+    def __init__(self, name: str, ended: RunResult | None = None) -> None:
         self.name, self.ended = name, ended
 
     @property
@@ -92,6 +94,7 @@ def train(
     config: str | Path | None = None,
     *,
     on_event: Callable[[events.Event], None] | None = None,
+    ignore_plan: bool = False,
     **settings: Any,
 ) -> Run:
     """Fine-tune a model.
@@ -99,6 +102,7 @@ def train(
     Args:
         config: A YAML file of settings; keyword arguments win over it.
         on_event: Called with every event while the run lives.
+        ignore_plan: Train although the plan says that it does not fit.
         settings: Any setting of `luthier train --help`, by name.
 
     Raises:
@@ -110,7 +114,7 @@ def train(
     """
     resolved = read.load(Path(config) if config is not None else None, arguments=settings)
     preflight(resolved)
-    ended = training.run(resolved, on_event=on_event)
+    ended = training.run(resolved, on_event=on_event, wishes=Wishes(ignore_plan=ignore_plan))
     return Run(str(ended.path), ended)
 
 

@@ -16,7 +16,8 @@ from luthier.data.types import Conversation, Message, Origin
 from luthier.events import Event
 from luthier.inference.dialogue import Sampling
 from luthier.recipes.after.open_model import Opened, open_model
-from luthier.recipes.run.train import RunResult, run
+from luthier.recipes.run.train import run
+from luthier.runs.ended import RunResult
 
 SFT: dict[str, Any] = {
     "method": "lora",

@@ -14,7 +14,7 @@ import torch
 
 from luthier.kernels.cpu import bf16_matmul_is_fast
 from luthier.planner.history import machine_file
-from luthier.recipes.run.choices import this_machine
+from luthier.recipes.run.devices import torch_device
 from luthier.recipes.speed import time_products
 from luthier.runs import home
 from luthier.units import format_bytes
@@ -96,7 +96,7 @@ def _processor() -> dict[str, Any]:
 
 def _speed() -> str:
     """Timed anew, and kept: `luthier plan` tells the time of a run by it."""
-    name, flops = time_products(this_machine())
+    name, flops = time_products(torch_device())
     return f"{flops / 1e9:,.0f} GFLOP/s in {name} products; {machine_file()} keeps it"
 
 

@@ -5,29 +5,31 @@ import time
 import torch
 
 from luthier.kernels.cpu import matmul_dtype
+from luthier.planner.choose import choose_dtype
 from luthier.planner.history import keep_rate
-from luthier.recipes.run.choices import Machine, choose_dtype
+from luthier.recipes.run.devices import facts_of
 
 TIMED_S = 0.3
 _SIZES = {"cpu": 512, "cuda": 4096}
 
 
-def time_products(machine: Machine) -> tuple[str, float]:
-    """The dtype of training on a machine, and operations per second of square products in it.
+def time_products(device: torch.device) -> tuple[str, float]:
+    """The dtype of training on a device, and operations per second of square products in it.
 
     Kept in `machine.json`, where `luthier plan` finds it.
     """
-    name, _ = choose_dtype("auto", machine)
-    dtype = matmul_dtype(getattr(torch, name), machine.device)
-    size = _SIZES[machine.device.type]
-    left, right = (torch.rand(size, size, device=machine.device).to(dtype) for _ in range(2))
+    facts = facts_of(device)
+    name, _ = choose_dtype("auto", facts)
+    dtype = matmul_dtype(getattr(torch, name), device)
+    size = _SIZES[device.type]
+    left, right = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
     _products(left, right, 2)  # threads and kernels are awake
     fastest, ends = float("inf"), time.perf_counter() + TIMED_S
     while (started := time.perf_counter()) < ends:
         _products(left, right, 1)
         fastest = min(fastest, time.perf_counter() - started)  # others may use the machine too
     flops = 2 * size**3 / fastest
-    keep_rate(machine.name, name, flops)
+    keep_rate(facts.name, name, flops)
     return name, flops
 
 

@@ -36,7 +36,7 @@ def environment(
         "CUDA_VISIBLE_DEVICES": ",".join(cuda),
         MARK: job,
     }
-    return {"LUTHIER_SAMPLES": "3", **children.training_environment(reach), **ours}
+    return {**children.training_environment(reach), **ours}
 
 
 @dataclass

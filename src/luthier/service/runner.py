@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from luthier.config.launch_file import Launch, Wishes
 from luthier.config.read import Resolved
 from luthier.durable import write_atomic
 from luthier.errors import DeviceError, DiskFullError, LuthierError
@@ -38,11 +39,11 @@ from luthier.service.process import (
 )
 from luthier.service.records import Job
 from luthier.service.states import State
-from luthier.service.store import to_json
 
 POLL_S = 0.2
 CANCEL_GRACE_S, PAUSE_GRACE_S, EXIT_GRACE_S, START_GRACE_S = 10.0, 600.0, 20.0, 120.0
 SILENT_S = 60.0
+SAMPLES = 3  # held-out prompts that a job answers at every evaluation
 _STATUS_GRACE_S = 1.0
 _WAIT_S = 1.0  # before a job whose device or disk was taken is tried again
 
@@ -351,7 +352,7 @@ class Runner:
             events_from=events_from,
         )
         # From here on an older attempt that was never heard of does nothing.
-        write_atomic(run.path / "launch.json", to_json(self._launch_body(job)))
+        self._launch(job).write(run.path)
         env = environment(self.home, job.id, devices, self._reach)
         log = run.path / "stderr.log"
         launched = self._starter(devices).start(run.path, job.id, attempt, env, log)
@@ -360,14 +361,13 @@ class Runner:
         if launched.owner is not None:
             self.jobs.table.note(job.id, worker=launched.owner)
 
-    def _launch_body(self, job: Job) -> dict[str, Any]:
+    def _launch(self, job: Job) -> Launch:
         rows = self.jobs.store.read("SELECT resolved FROM jobs WHERE id = ?", (job.id,))
         saved = outcome.from_json(rows[0]["resolved"])
-        resolved = Resolved.from_dict(saved).fill(
-            output_dir=(str(job.run_path), "where the service keeps its runs"),
-            resume=(True, "the service goes on where an attempt before this one stopped"),
-        )
-        return {**resolved.as_dict(), "config": saved["config"], "attempt": job.attempts}
+        where = (str(job.run_path), "where the service keeps its runs")
+        again = (True, "the service goes on where an attempt before this one stopped")
+        resolved = Resolved.from_dict(saved).fill(output_dir=where, resume=again)
+        return Launch(resolved.with_text(saved["config"]), Wishes(samples=SAMPLES), job.attempts)
 
     def _starter(self, devices: list[str]) -> Starter:
         warm = devices == ["cpu"] if self._warm is None else self._warm

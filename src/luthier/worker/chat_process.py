@@ -23,8 +23,9 @@ from luthier.data.types import Message
 from luthier.errors import ChatBusyError, LuthierError, RunBusyError, SettingsError
 from luthier.inference.completion import Wanted, complete
 from luthier.inference.generate import PrefixCache
-from luthier.recipes.after.open_model import Opened, open_model, quantisation_of, training_of
+from luthier.recipes.after.open_model import Opened, open_model, training_of
 from luthier.recipes.after.rendering import Rendering, open_rendering, read_dialogue
+from luthier.recipes.run.trainee import quantisation_of
 from luthier.runs import device_lease
 from luthier.sources.source import ModelSource, resolve_source
 from luthier.surroundings import set_surroundings

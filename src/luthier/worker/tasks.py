@@ -102,10 +102,7 @@ def plan(request: Request) -> dict[str, Any]:
 
     named = request.get("device")
     found = make_plan(dict(request["settings"]), device=Device.parse(named) if named else None)
-    chosen = found.plan.chosen
-    values = found.resolved.settings.model_dump(mode="json")
-    resolved = {**values, **{name: value for name, (value, _) in chosen.items()}}
-    return {**found.plan.to_dict(), "resolved": resolved}
+    return {**found.plan.to_dict(), "resolved": found.settings.model_dump(mode="json")}
 
 
 def gallery_marks(request: Request) -> dict[str, Any]:

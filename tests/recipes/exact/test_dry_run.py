@@ -1,15 +1,14 @@
 """The exact plan: a step of the real code on tensors without data."""
 
-from types import SimpleNamespace
-
 import pytest
 from tests.tiny import tiny_config
 
 from luthier.config import read
 from luthier.errors import TargetError
+from luthier.planner.device import Device
 from luthier.recipes.exact.dry_run import PARTS, BatchShape, exact
 
-CPU = SimpleNamespace(kind="cpu", bf16=False, capability=None)
+CPU = Device("CPU", "cpu", 2**33, bf16=False)
 BATCH = BatchShape.plain([40, 24], [20, 12])
 
 

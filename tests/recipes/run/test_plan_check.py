@@ -1,18 +1,19 @@
 """A run is planned before its model is loaded, refused if it cannot fit, and compared with its plan."""
 
+import dataclasses
 import json
 
 import pytest
-import torch
 from tests.tiny import tiny_model_folder
 
 from luthier import events
 from luthier.config import read
+from luthier.config.launch_file import Wishes
 from luthier.errors import CapacityError
 from luthier.planner import history
-from luthier.recipes.run import prepare
+from luthier.planner.device import this_processor
+from luthier.recipes.run import prepare, rank
 from luthier.recipes.run import train as recipe
-from luthier.recipes.run.choices import Machine
 from luthier.units import MIB
 
 
@@ -36,8 +37,8 @@ def settings(tmp_path):
 @pytest.fixture
 def small_machine(monkeypatch):
     """A processor with 256 MiB in all."""
-    machine = Machine(torch.device("cpu"), "CPU, small", 256 * MIB)
-    monkeypatch.setattr(recipe, "this_machine", lambda rank: machine)
+    small = dataclasses.replace(this_processor(), name="CPU, small", memory_bytes=256 * MIB)
+    monkeypatch.setattr(rank, "facts_of", lambda device: small)
 
 
 def of_type(result, kind):
@@ -66,11 +67,10 @@ def test_what_cannot_fit_is_refused_before_a_weight_is_loaded(settings, small_ma
     with pytest.raises(CapacityError) as caught:
         recipe.run(read.load(settings))
     assert "CPU, small has 256 MiB" in caught.value.what
-    assert "LUTHIER_IGNORE_PLAN=1" in caught.value.fix
+    assert "--ignore-plan" in caught.value.fix
 
 
-def test_it_trains_all_the_same_when_told_to(settings, small_machine, monkeypatch):
-    monkeypatch.setenv("LUTHIER_IGNORE_PLAN", "1")
-    result = recipe.run(read.load(settings))
+def test_it_trains_all_the_same_when_told_to(settings, small_machine):
+    result = recipe.run(read.load(settings), wishes=Wishes(ignore_plan=True))
     assert result.reason == "completed"
-    assert any("LUTHIER_IGNORE_PLAN" in one["text"] for one in of_type(result, "warning"))
+    assert any("all the same" in one["text"] for one in of_type(result, "warning"))

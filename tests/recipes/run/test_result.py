@@ -14,8 +14,8 @@ from luthier.data.types import Conversation, Message, Origin
 from luthier.errors import SettingsError
 from luthier.models.build import generation_mode
 from luthier.recipes.after.open_model import open_model
-from luthier.recipes.run.model_card import card
 from luthier.recipes.run.train import run
+from luthier.recipes.written.model_card import card
 
 IDS = torch.arange(3, 27)[None]
 TURNS = [{"role": "user", "content": "say 3"}, {"role": "assistant", "content": "it is 3"}]

@@ -6,7 +6,6 @@ from tests.tiny import tiny_model_folder
 
 from luthier.config import read
 from luthier.engine.optim import Updater
-from luthier.recipes.run.choices import this_machine
 from luthier.recipes.run.trainee import make_trainee
 from luthier.sources.source import resolve_source
 
@@ -17,7 +16,7 @@ def trainee_of(path, family="llama", *, tie=False, **settings):
     if given.get("method") == "full":
         given.pop("lora_dim")
     found = read.load(given).settings
-    return make_trainee(found, resolve_source(str(folder)), torch.float32, this_machine())
+    return make_trainee(found, resolve_source(str(folder)), torch.float32, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Bench:
             Best("loss", patience),
             LoopState(),
             evaluate=lambda: {"loss": next(self.losses), "accuracy": 0.1},
-            save=lambda step: self.saved.append(step),
+            save=lambda step, _: self.saved.append(step),
             stop_requested=lambda: self.stop,
             unit="token",
         )

@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from luthier.recipes.demo import DemoResult
-    from luthier.recipes.run.train import RunResult
+    from luthier.runs.ended import RunResult
 
 OutputDir = Annotated[
     Path | None,

@@ -64,7 +64,7 @@ def plan(
         more = {} if walked is None else {"exact": walked.to_dict()}
         render.dump({**planned.plan.to_dict(), **more})
     else:
-        draw_plan.show(planned.plan, planned.resolved.settings)
+        draw_plan.show(planned.plan, planned.settings)
         if walked is not None:
             draw_plan.exact(walked, planned.plan)
     raise typer.Exit(2 if planned.plan.verdict == "no" else 0)

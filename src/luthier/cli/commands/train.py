@@ -51,12 +51,10 @@ def train(
     from luthier.cli.drawing import next_steps, render
     from luthier.cli.drawing.watcher import Watcher
     from luthier.config.continued import load_or_continue
-    from luthier.planner.refuse import IGNORE
+    from luthier.config.launch_file import Wishes
     from luthier.recipes.before.preflight import preflight
     from luthier.recipes.before.proof_wanted import SKIP
 
-    if ignore_plan:
-        os.environ[IGNORE] = "1"  # also for the processes that train on several devices
     if no_proof:
         os.environ[SKIP] = "1"
     resolved = load_or_continue(config, flags)
@@ -74,7 +72,7 @@ def train(
                 except BrokenPipeError:  # `luthier train ... | head`: nobody reads, the run goes on
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-        result = run(resolved, on_event=show)
+        result = run(resolved, on_event=show, wishes=Wishes(ignore_plan=ignore_plan))
     if not as_json:
         next_steps.show(
             next_steps.after_training(result.path, reason=result.reason, step=result.step)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,29 +20,23 @@ from luthier.config.read import Resolved, load, load_saved
 from luthier.config.settings import Settings
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.types import Example
+from luthier.engine.determinism import deterministic
 from luthier.engine.distribution import Ranks
 from luthier.engine.evaluate import evaluate
 from luthier.engine.interrupt import Interrupt
 from luthier.errors import SettingsError
-from luthier.planner.choose import Chooser
+from luthier.planner.choose import Chooser, MemoryChoice, choose_dtype, choose_for_memory
 from luthier.planner.plan import how_of
 from luthier.planner.shape import Shape
 from luthier.recipes.before.opening import open_run
 from luthier.recipes.before.recorded import recorded_rendering
-from luthier.recipes.run.choices import (
-    DTYPES,
-    Machine,
-    choose_dtype,
-    choose_for_memory,
-    this_machine,
-)
-from luthier.recipes.run.context import RunContext
-from luthier.recipes.run.determinism import deterministic
+from luthier.recipes.run.context import Post
+from luthier.recipes.run.devices import DTYPES, facts_of, torch_device
 from luthier.recipes.run.objective import Objective, PairObjective, TokenObjective
-from luthier.recipes.run.prepare import hash_weights
+from luthier.recipes.run.record import hash_weights
 from luthier.recipes.run.reference import reference_values
 from luthier.recipes.run.saving import settings_fingerprints
-from luthier.recipes.run.steps import Cutter
+from luthier.recipes.run.steps import Cutter, EvalSource
 from luthier.recipes.run.trainee import Trainee, make_trainee
 from luthier.runs import RunDirectory
 from luthier.sources.adapter_config import WEIGHTS
@@ -88,9 +83,9 @@ def evaluate_model(
     resolved = _settings(name, source, dataset, objective)
     settings = resolved.settings
     prepared, rendering_notices = _read(settings, source)
-    machine = this_machine()
-    with deterministic(machine, settings.deterministic):
-        measured = _Measured(resolved, source, prepared.examples, machine)
+    device = torch_device()
+    with deterministic(device, settings.deterministic):
+        measured = _Measured(settings, source, prepared.examples, device)
         figures = {title: _shown(found) for title, found in measured.figures()}
     return Evaluation(
         name,
@@ -151,17 +146,21 @@ class _Measured:
     """A model loaded as for training, and measured in each of its states."""
 
     def __init__(
-        self, resolved: Resolved, source: ModelSource, examples: list[Example], machine: Machine
+        self,
+        settings: Settings,
+        source: ModelSource,
+        examples: list[Example],
+        device: torch.device,
     ) -> None:
-        self.source, self.examples, self.machine = source, examples, machine
-        self.resolved = resolved
+        self.settings, self.source, self.examples = settings, source, examples
+        self.device, self.facts = device, facts_of(device)
         self.notices: list[str] = []
         start = source.run / "start" if source.run is not None else None
         self.start = start if start is not None and start.is_dir() else None
 
     def figures(self) -> Iterator[tuple[str, dict[str, float]]]:
         """A title and the means of each state of the model: base, start, tuned."""
-        compares = self.resolved.settings.needs_reference
+        compares = self.settings.needs_reference
         if compares and self.source.adapter is None:
             before = self._reference(self._load(self._before()))  # freed before the next is loaded
             yield "model", self._means(self._load(self.source), before)
@@ -181,31 +180,17 @@ class _Measured:
 
     def _before(self) -> ModelSource:
         """The whole model that a full-parameter run began with."""
-        return resolve_source(
-            self.resolved.settings.model, revision=self.resolved.settings.revision
-        )
+        return resolve_source(self.settings.model, revision=self.settings.revision)
 
     def _load(self, source: ModelSource, *, adapter: Path | None = None) -> Trainee:
-        settings = self.resolved.settings
-        name, _ = choose_dtype(settings.torch_dtype, self.machine)
+        settings = self.settings
+        name, _ = choose_dtype(settings.torch_dtype, self.facts)
         source = dataclasses.replace(source, adapter=adapter)
         trainee = make_trainee(
-            settings.model_copy(update={"from_scratch": False}), source, DTYPES[name], self.machine
+            settings.model_copy(update={"from_scratch": False}), source, DTYPES[name], self.device
         )
         trainee.model.requires_grad_(False)
         self.notices = [text for text in trainee.report if text not in self.notices]
-        longest = max(sum(len(s.ids) for s in e.sequences) for e in self.examples)
-        device = self.machine.as_device()
-        how = how_of(self.resolved.settings, source.family, device)
-        chooser = Chooser(
-            Shape.from_config(source.config),
-            # Nothing is trained: no gradients, and no optimiser.
-            dataclasses.replace(how, full=False, whole=(), dtype=name),
-            device,
-        )
-        self.resolved = choose_for_memory(
-            self.resolved, chooser, longest_sample=longest, packable=trainee.packed
-        )
         trainee.ready(checkpointing="none", seed=settings.seed)
         return trainee
 
@@ -213,34 +198,45 @@ class _Measured:
         """Log-probabilities under the model at step 0, from the cache that training fills too."""
         run = self.source.run
         assert run is not None
-        context = RunContext(
-            self.resolved, RunDirectory.open(run), Ranks(), None, Interrupt(), self.machine
-        )
+        post = Post(RunDirectory.open(run), Ranks(), None, Interrupt(), self.device, self.facts)
         base = self.source.base if self.source.adapter is not None else self._before().base
         prints = {
             "base model": hash_weights(base),
             "starting adapter": hash_weights(self.start) if self.start else "new",
-            **settings_fingerprints(self.resolved.settings),
+            **settings_fingerprints(self.settings),
         }
         fresh = trainee.adapters is not None and self.start is None
         with (
             trainee.adapters.disabled() if fresh and trainee.adapters else contextlib.nullcontext()
         ):
-            return reference_values(context, trainee, self.examples, prints)
+            share = self._cut(trainee).share
+            return reference_values(post, trainee, self.examples, prints, share=share)
 
     def _means(self, trainee: Trainee, reference: Tensor | None) -> dict[str, float]:
-        settings = self.resolved.settings
         judge: Objective = TokenObjective(trainee)
-        if settings.objective == "dpo":
-            judge = PairObjective(trainee, reference, settings)
-        assert isinstance(settings.micro_batch_tokens, int)
-        cutter = Cutter(
-            self.examples,
-            objective=settings.objective,
-            budget=settings.micro_batch_tokens,
-            share=settings.share_prefixes is True,
-            max_sequences=trainee.max_sequences,
-            ranks=Ranks(),
-            warn=self.notices.append,
+        if self.settings.objective == "dpo":
+            judge = PairObjective(trainee, reference, self.settings)
+        chosen = self._cut(trainee)
+        source = EvalSource(
+            Cutter(
+                self.examples,
+                objective=self.settings.objective,
+                budget=chosen.tokens,
+                share=chosen.share,
+                max_sequences=trainee.max_sequences,
+                ranks=Ranks(),
+                warn=self.notices.append,
+            )
         )
-        return evaluate(judge, lambda: cutter.plan(0), shrink=cutter.shrink)
+        return evaluate(judge, lambda: source.plan(0), shrink=source.shrink)
+
+    def _cut(self, trainee: Trainee) -> MemoryChoice:
+        """How much is computed at once; nothing is trained: no gradients, and no optimiser."""
+        how = how_of(self.settings, self.source.family, self.facts)
+        still = dataclasses.replace(how, full=False, whole=())
+        return choose_for_memory(
+            self.settings,
+            Chooser(Shape.from_config(self.source.config), still, self.facts),
+            longest=max(sum(len(s.ids) for s in e.sequences) for e in self.examples),
+            packable=trainee.packed,
+        )

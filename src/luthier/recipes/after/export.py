@@ -27,15 +27,16 @@ from luthier.models.adapter_files import load_adapter
 from luthier.models.build import generation_mode
 from luthier.models.load import load_base
 from luthier.models.save import save_model
+from luthier.planner.choose import choose_dtype
 from luthier.recipes.after.known_rows import KnownRows, known_rows
-from luthier.recipes.after.open_model import quantisation_of, training_of
+from luthier.recipes.after.open_model import training_of
 from luthier.recipes.after.rendering import open_rendering
 from luthier.recipes.before.proof_wanted import skips_proof
 from luthier.recipes.before.recorded import recorded_rendering
 from luthier.recipes.before.tokens import open_tokenizer
-from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
-from luthier.recipes.run.model_card import Kind, card
+from luthier.recipes.run.devices import DTYPES, facts_of, torch_device
 from luthier.recipes.run.result import write_text_side
+from luthier.recipes.run.trainee import quantisation_of
 from luthier.recipes.written.ends import (
     GENERATION,
     Ends,
@@ -44,6 +45,7 @@ from luthier.recipes.written.ends import (
     terminator,
     write_ends,
 )
+from luthier.recipes.written.model_card import Kind, card
 from luthier.recipes.written.proof import MEASURED, Case, Proof, prove
 from luthier.runs import RunDirectory
 from luthier.sources.adapter_config import CONFIG, WEIGHTS, read_adapter_config
@@ -115,19 +117,20 @@ def export_merged(name: str, output: Path, *, torch_dtype: str = "auto") -> Expo
         return _whole(name, source, output)
     open_tokenizer(source)  # refused before the weights are loaded
     how = training_of(source)
-    machine = this_machine()
+    device = torch_device()
     own = source.config.get("dtype") or source.config.get("torch_dtype") or "auto"
-    wanted = how.get("torch_dtype", own) if torch_dtype == "auto" else torch_dtype
-    dtype_name, _ = choose_dtype(wanted, machine)
+    trained = own if how is None else how.torch_dtype
+    wanted = trained if torch_dtype == "auto" else torch_dtype
+    dtype_name, _ = choose_dtype(wanted, facts_of(device))
     model: Any = load_base(
         source.base,
         dtype=DTYPES[dtype_name],
         quantisation=quantisation_of(how),
-        device=machine.device,
+        device=device,
     )
     adapters = load_adapter(model, source.adapter, dropout=0.0)
     rows = known_rows(source)
-    tokens = [torch.from_numpy(ids).long()[None].to(machine.device) for ids in rows.ids]
+    tokens = [torch.from_numpy(ids).long()[None].to(device) for ids in rows.ids]
     tuned = [_logits(model, ids) for ids in tokens]
     with adapters.disabled():
         effect = _distance(model, tokens, tuned)
@@ -190,7 +193,9 @@ def _whole(name: str, source: ModelSource, output: Path) -> Exported:
         notices, ends = _settle_ends(new.path, source)
         proof = _proven(new.path, "model", source, known_rows(source), ends, None)
         notices += tuple(proof.lines)
-    return Exported(output, "model", size, training_of(source).get("model", name), notices=notices)
+    how = training_of(source)
+    base = name if how is None else how.model
+    return Exported(output, "model", size, base, notices=notices)
 
 
 def _adapter_of(name: str, source: ModelSource) -> Path:
@@ -251,7 +256,8 @@ def _proven(
         return Proof()
     weights = source.base if kind == "adapter" else folder
     own = source.config.get("dtype") or source.config.get("torch_dtype") or "auto"
-    dtype = training_of(source).get("torch_dtype", own) if model is None else str(model.dtype)
+    how = training_of(source)
+    dtype = str(model.dtype) if model is not None else own if how is None else how.torch_dtype
     return prove(
         Case(
             folder=folder,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.bounded import decode
+from luthier.config.read import load_saved
+from luthier.config.settings import Settings
 from luthier.data.rendering.render import Renderer
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.inference.dialogue import ChatSession, Sampling
@@ -11,8 +12,10 @@ from luthier.models.adapter_files import load_adapter
 from luthier.models.adapters import Adapters
 from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation
+from luthier.planner.choose import choose_dtype
 from luthier.recipes.after.rendering import open_rendering
-from luthier.recipes.run.choices import DTYPES, choose_dtype, this_machine
+from luthier.recipes.run.devices import DTYPES, facts_of, torch_device
+from luthier.recipes.run.trainee import quantisation_of
 from luthier.sources.source import ModelSource, resolve_source
 
 
@@ -64,16 +67,17 @@ def open_model(
         load_in_4bit: Hold the base in 4 bits; runs trained so are opened so without asking.
     """
     source = resolve_source(name, revision=revision)
-    machine = this_machine()
+    device = torch_device()
     how = training_of(source)
     rendering = open_rendering(source)  # before the weights: what is wrong with it is said sooner
     notices: list[str] = []
-    dtype_name, _ = choose_dtype(how.get("torch_dtype", torch_dtype), machine)
+    wanted = torch_dtype if how is None else how.torch_dtype
+    dtype_name, _ = choose_dtype(wanted, facts_of(device))
     model = load_base(
         source.base,
         dtype=DTYPES[dtype_name],
-        quantisation=quantisation_of(how, load_in_4bit, load_in_8bit),
-        device=machine.device,
+        quantisation=_held(how, load_in_4bit, load_in_8bit),
+        device=device,
         report=notices,
     )
     adapters = load_adapter(model, source.adapter, dropout=0.0) if source.adapter else None
@@ -88,23 +92,13 @@ def open_model(
     )
 
 
-def training_of(source: ModelSource) -> dict[str, Any]:
-    """The settings a run was trained with; empty for anything else."""
-    if source.run is None:
-        return {}
-    path = source.run / "settings.json"
-    values: dict[str, Any] = decode(path.read_text("utf-8"))["settings"]
-    return values
+def training_of(source: ModelSource) -> Settings | None:
+    """The settings a run was trained with; None for anything else."""
+    return None if source.run is None else load_saved(source.run / "settings.json").settings
 
 
-def quantisation_of(
-    how: dict[str, Any], in_4bit: bool = False, in_8bit: bool = False
-) -> Quantisation | None:
-    """How to hold the base of what was trained with these settings, or as is asked for."""
-    if in_8bit or how.get("load_in_8bit"):
-        return Quantisation(8, "int8")
-    if in_4bit or how.get("load_in_4bit"):
-        return Quantisation(
-            4, how.get("bnb_4bit_quant_type", "nf4"), how.get("bnb_4bit_use_double_quant", False)
-        )
-    return None
+def _held(how: Settings | None, in_4bit: bool, in_8bit: bool) -> Quantisation | None:
+    """How the base is held: as in the training, unless another number of bits is asked for."""
+    trained = quantisation_of(how)
+    asked = Quantisation(8, "int8") if in_8bit else Quantisation(4, "nf4") if in_4bit else None
+    return trained if asked is None or (trained and trained.bits == asked.bits) else asked

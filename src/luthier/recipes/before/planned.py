@@ -17,10 +17,9 @@ from luthier.errors import ModelNotFoundError
 from luthier.gallery import find_model, nearest_names
 from luthier.planner.data_shape import DataShape
 from luthier.planner.device import Device, this_machine
-from luthier.planner.history import learned_runtime, rate_of
-from luthier.planner.plan import Plan, plan
-from luthier.planner.shape import Shape
+from luthier.planner.plan import Plan
 from luthier.recipes.before.card_settings import follow_card
+from luthier.recipes.before.deciding import Decided, decide
 
 if TYPE_CHECKING:
     from luthier.sources.source import ModelSource
@@ -34,15 +33,22 @@ class Planned:
     """A plan, and what it was made from.
 
     Args:
-        resolved: The settings, open values still open.
         config: The base's `config.json`, or what the gallery has of it.
         data: Lengths of the rows, or None where there are none.
     """
 
-    plan: Plan
-    resolved: Resolved
+    decided: Decided
     config: Mapping[str, Any]
     data: DataShape | None
+
+    @property
+    def plan(self) -> Plan:
+        return self.decided.plan
+
+    @property
+    def settings(self) -> Settings:
+        """With nothing left open."""
+        return self.decided.settings
 
 
 def make_plan(
@@ -86,24 +92,8 @@ def make_plan(
         resolved = resolved.fill(devices=(max(device.count, settings.devices), "of --device"))
         settings = resolved.settings
         device = replace(device, count=settings.devices)
-    known = find_model(settings.model)
-    dtype = device.dtype if settings.torch_dtype == "auto" else settings.torch_dtype
-    found = plan(
-        settings,
-        architecture,
-        data,
-        device,
-        parameters=known.parameters if known is not None else None,
-        rate=rate_of(device, dtype, Shape.from_config(architecture).num_params),
-        learned=learned_runtime(device),
-    )
-    card = {
-        name: (value, reason)
-        for name, (value, reason) in resolved.decided().items()
-        if reason.startswith("gallery ")
-    }
-    found = replace(found, chosen={**card, **found.chosen}, notes=[*notes, *found.notes])
-    return Planned(found, resolved, architecture, data)
+    decided = decide(resolved, architecture, data, device, notes=tuple(notes))
+    return Planned(decided, architecture, data)
 
 
 def _load(config: Path | Mapping[str, Any] | None, flags: Mapping[str, Any]) -> Resolved:

@@ -10,11 +10,9 @@ from luthier.config.read import Resolved
 from luthier.config.settings import Settings
 from luthier.data.reading.files import check_file
 from luthier.data.reading.read import expand
-from luthier.planner.refuse import ignores_plan
 from luthier.recipes.before.inputs import make_inputs
 from luthier.recipes.before.opening import open_run
 from luthier.recipes.before.proof_wanted import skips_proof
-from luthier.recipes.before.sample_count import wanted
 from luthier.recipes.before.start import agree_with_start
 from luthier.runs import RunDirectory
 from luthier.sources.source import resolve_local
@@ -33,9 +31,7 @@ def preflight(resolved: Resolved) -> None:
     """
     settings = resolved.settings
     require(settings.report_to)
-    ignores_plan()  # junk in the environment is refused, whether or not it is looked at later
-    skips_proof()
-    wanted()
+    skips_proof()  # junk in the environment is refused, whether or not it is looked at later
     if settings.resume:
         return  # compared with what the run began with, by the run
     if settings.output_dir is not None:

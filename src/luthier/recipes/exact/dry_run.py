@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import luthier.errors
 from luthier import children
@@ -19,6 +19,8 @@ from luthier.bounded import decode_ours
 from luthier.config.settings import Settings
 from luthier.data.packing.pack import PackedBatch, Span
 from luthier.errors import CapacityError, LuthierError
+from luthier.planner.choose import choose_dtype
+from luthier.planner.device import Device
 
 PARTS = (
     "weights",
@@ -32,17 +34,6 @@ PARTS = (
     "runtime",
 )
 """Parts of a peak, in the order they are shown."""
-
-
-class DeviceLike(Protocol):
-    """What is read of a device (`luthier.planner.device.Device`)."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def bf16(self) -> bool: ...
-    @property
-    def capability(self) -> tuple[int, int] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +139,7 @@ def exact(
     settings: Settings,
     *,
     config: Mapping[str, Any],
-    device: DeviceLike,
+    device: Device,
     batches: Sequence[BatchShape],
     evaluation: Sequence[BatchShape] = (),
     reference: BatchShape | None = None,
@@ -176,7 +167,8 @@ def exact(
     request = {
         "settings": settings.model_dump(mode="json"),
         "config": dict(config),
-        "device": {"kind": device.kind, "bf16": device.bf16, "capability": device.capability},
+        "dtype": choose_dtype(settings.torch_dtype, device)[0],
+        "device": {"kind": device.kind, "capability": device.capability},
         "batches": [asdict(shape) for shape in batches],
         "evaluation": [asdict(shape) for shape in evaluation],
         "reference": None if reference is None else asdict(reference),

@@ -37,7 +37,7 @@ from luthier.recipes.exact.dry_run import BatchShape
 from luthier.recipes.exact.targets import CpuTarget, CudaTarget
 from luthier.recipes.exact.tracker import StorageTracker
 from luthier.recipes.run.assembly import updater_options
-from luthier.recipes.run.choices import DTYPES
+from luthier.recipes.run.devices import DTYPES
 from luthier.recipes.run.objective import Objective, PairObjective, TokenObjective
 from luthier.recipes.run.steps import MicroBatch
 from luthier.recipes.run.trainee import Trainee, prepare_model, quantisation_of
@@ -111,7 +111,7 @@ class _DryRun:
     ) -> None:
         self.settings, self.tracker = settings, tracker
         self.config = request["config"]
-        self.dtype = DTYPES[_dtype_name(settings, request["device"])]
+        self.dtype = DTYPES[request["dtype"]]
         self.batches = [BatchShape.from_json(body) for body in request["batches"]]
         self.evaluation = [BatchShape.from_json(body) for body in request["evaluation"]]
         self.gradients_held = request.get("gradients_held", False)
@@ -243,14 +243,6 @@ class _DryRun:
 
 def _never(step: int, error: BaseException) -> None:
     raise error
-
-
-def _dtype_name(settings: Settings, device: Mapping[str, Any]) -> str:
-    if settings.torch_dtype != "auto":
-        return settings.torch_dtype
-    if device["bf16"]:
-        return "bfloat16"
-    return "float16" if device["kind"] == "cuda" else "float32"
 
 
 def packed_of(shape: BatchShape) -> PackedBatch:

@@ -14,7 +14,7 @@ def walk(planned: Planned) -> ExactPlan:
         LuthierError: What the real run would refuse.
         CapacityError: No answer in time.
     """
-    plan, settings = planned.plan, planned.plan.decided(planned.resolved.settings)
+    plan, settings = planned.plan, planned.settings
     pair = settings.objective == "dpo"
     batch = _real(planned.data, planned) if planned.data is not None else None
     batch = batch or _assumed(plan.work, pair)

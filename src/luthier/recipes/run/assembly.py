@@ -1,17 +1,20 @@
-"""The plan of a run: its steps, its optimiser, when it logs, evaluates and saves."""
+"""The parts of a run as its settings describe them: order, optimiser, rhythm, objective."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from luthier.config.settings import Settings
 from luthier.data.packing.steps import StepPlanner
+from luthier.data.types import Example
+from luthier.engine.evaluate import evaluate
 from luthier.engine.optim import Updater
 from luthier.engine.schedule import learning_rate_at, warmup_steps
-from luthier.planner.plan import Plan
 from luthier.recipes.before.inputs import Inputs
-from luthier.recipes.run import prepare
 from luthier.recipes.run.context import RunContext
+from luthier.recipes.run.objective import Objective, PairObjective, TokenObjective
+from luthier.recipes.run.reference import reference_values
+from luthier.recipes.run.steps import EvalSource
 from luthier.recipes.run.trainee import Trainee
 from luthier.recipes.run.watch import Rhythm
 
@@ -25,26 +28,23 @@ OPTIMISERS: dict[str, Any] = {
 
 def make_planner(context: RunContext, inputs: Inputs, trainee: Trainee) -> StepPlanner:
     """Order and cut of the samples."""
-    settings = context.settings
-    batch, tokens = settings.per_device_train_batch_size, settings.micro_batch_tokens
-    assert isinstance(batch, int)
-    assert isinstance(tokens, int)
+    decided = context.decided
     return StepPlanner(
         inputs.train,
-        seed=settings.seed,
-        samples_per_step=batch * settings.gradient_accumulation_steps * settings.devices,
-        micro_batch_tokens=tokens,
-        share=settings.share_prefixes is True,
+        seed=decided.settings.seed,
+        samples_per_step=decided.samples_per_step,
+        micro_batch_tokens=decided.micro_batch_tokens,
+        share=decided.share,
         max_sequences=trainee.max_sequences,
-        num_train_epochs=settings.num_train_epochs or 1.0,
-        max_steps=settings.max_steps,
+        num_train_epochs=decided.epochs,
+        max_steps=decided.settings.max_steps,
     )
 
 
 def make_updater(context: RunContext, trainee: Trainee) -> Updater:
     """Optimiser over what is trained."""
     settings = context.settings
-    if settings.optim.startswith("paged") and not context.machine.cuda:
+    if settings.optim.startswith("paged") and context.device.type != "cuda":
         context.notice(f"optim: {settings.optim}: on the CPU pages are ordinary memory")
     return Updater(trainee.trained, **updater_options(settings, trainee))
 
@@ -63,12 +63,12 @@ def updater_options(settings: Settings, trainee: Trainee) -> dict[str, Any]:
     }
 
 
-def schedule(settings: Settings, num_steps: int) -> Callable[[int], float]:
+def make_schedule(context: RunContext, num_steps: int) -> Callable[[int], float]:
     """Learning rate of each step."""
-    assert settings.learning_rate is not None
+    settings = context.settings
     return partial(
         learning_rate_at,
-        peak=settings.learning_rate,
+        peak=context.decided.learning_rate,
         schedule=settings.lr_scheduler_type,
         num_steps=num_steps,
         num_warmup=warmup_steps(settings.warmup_ratio, num_steps),
@@ -86,38 +86,36 @@ def make_rhythm(context: RunContext, planner: StepPlanner, held_out: bool) -> Rh
     )
 
 
-def summary(predicted: Plan) -> dict[str, Any]:
-    """The part of a plan that a run keeps: memory, time and what they rest on."""
-    whole = predicted.to_dict()
-    names = (
-        *("peak_bytes", "peak_where", "allocated_bytes", "parts", "host_bytes", "verdict"),
-        *("margin_bytes", "seconds", "time_source", "tokens", "work", "notes"),
-    )
-    return {name: whole[name] for name in names}
+def make_objective(
+    context: RunContext, trainee: Trainee, examples: Sequence[Example], prints: Mapping[str, str]
+) -> Objective:
+    """What is made small over some examples.
+
+    Args:
+        prints: Fingerprints of what reference values depend on.
+
+    Raises:
+        Interrupted: A stop was asked for while the reference of DPO was scored.
+    """
+    if context.settings.objective != "dpo":
+        return TokenObjective(trainee)
+    reference_P2 = None
+    if context.settings.needs_reference:
+        share = context.decided.share
+        reference_P2 = reference_values(context, trainee, examples, prints, share=share)
+    return PairObjective(trainee, reference_P2, context.settings)
 
 
-def write_plan(context: RunContext, trainee: Trainee, planner: StepPlanner, inputs: Inputs) -> None:
-    """`plan.json`: steps, sizes, and every value that was chosen, with its reason."""
-    settings = context.settings
-    chosen = {name: reason for name, (_, reason) in context.resolved.decided().items()}
-    samples = settings.gradient_accumulation_steps * settings.devices
-    predicted = context.predicted
-    assert predicted is not None, "the run is planned before its model is loaded"
-    assert isinstance(settings.per_device_train_batch_size, int)
-    prepare.write_plan(
-        context,
-        {
-            "steps": planner.num_steps,
-            "steps_per_epoch": planner.steps_per_epoch,
-            "samples": len(inputs.train),
-            "held_out": len(inputs.held_out),
-            "samples_per_step": settings.per_device_train_batch_size * samples,
-            "micro_batch_tokens": settings.micro_batch_tokens,
-            "parameters": trainee.num_params,
-            "trained_parameters": trainee.num_trained,
-            "static_bytes": trainee.static_bytes(),
-            "disk_bytes": prepare.check_disk(context, predicted.disk_bytes),
-            "predicted": summary(predicted),
-            "chosen": {n: [getattr(settings, n), reason] for n, reason in chosen.items()},
-        },
+def make_evaluation(
+    context: RunContext, judge: Objective | None, held_out: EvalSource
+) -> Callable[[], dict[str, float]] | None:
+    """Held-out means when called; None without held-out data."""
+    if judge is None:
+        return None
+    return lambda: evaluate(
+        judge,
+        lambda: held_out.plan(0),
+        shrink=held_out.shrink,
+        ranks=context.ranks,
+        should_stop=context.stop_requested,
     )

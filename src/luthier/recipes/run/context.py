@@ -1,41 +1,38 @@
-"""What every part of a run needs to know: where it is, who it is, and whom to tell."""
+"""What every part of a run needs to know: where it is, who it is, whom to tell, what was decided."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from luthier.config.read import Resolved
+import torch
+
+from luthier.config.launch_file import NOTHING, Wishes
 from luthier.config.settings import Settings
 from luthier.engine.distribution import Ranks
 from luthier.engine.interrupt import Interrupt
 from luthier.events import Event, Notice
+from luthier.planner.device import Device
 from luthier.planner.plan import Plan
-from luthier.recipes.run.choices import Machine
+from luthier.recipes.before.deciding import Decided
 from luthier.runs import EventLog, RunDirectory
 
 
-@dataclass
-class RunContext:
-    """One rank of one run.
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One rank of one run at its place, before anything is read.
 
     Args:
-        resolved: The settings; replaced as open values are decided.
         log: None on ranks that write nothing.
-        predicted: What the run was planned to take, once data and model are known.
-        resident_bytes: Of this process, before the model was loaded.
+        device: That this rank computes on.
+        facts: The same as the planner knows it.
     """
 
-    resolved: Resolved
     directory: RunDirectory
     ranks: Ranks
     log: EventLog | None
     interrupt: Interrupt
-    machine: Machine
-    predicted: Plan | None = None
-    resident_bytes: int = 0
-
-    @property
-    def settings(self) -> Settings:
-        return self.resolved.settings
+    device: torch.device
+    facts: Device
+    wishes: Wishes = NOTHING
 
     @property
     def now(self) -> datetime:
@@ -61,3 +58,41 @@ class RunContext:
         A file asks, so that it is asked of the run and not of the process that is at it just now.
         """
         return self.ranks.first and self.directory.end_file.exists()
+
+    def begin(self, decided: Decided, *, resident_bytes: int) -> "RunContext":
+        """The same rank, once it is decided what the run does.
+
+        Args:
+            resident_bytes: Of this process, before the model is loaded.
+        """
+        return RunContext(
+            self.directory,
+            self.ranks,
+            self.log,
+            self.interrupt,
+            self.device,
+            self.facts,
+            self.wishes,
+            decided=decided,
+            resident_bytes=resident_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext(Post):
+    """A rank of a run of which everything is decided; nothing in it changes.
+
+    Args:
+        resident_bytes: Of this process, before the model was loaded.
+    """
+
+    decided: Decided
+    resident_bytes: int
+
+    @property
+    def settings(self) -> Settings:
+        return self.decided.settings
+
+    @property
+    def plan(self) -> Plan:
+        return self.decided.plan

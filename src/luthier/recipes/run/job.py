@@ -8,9 +8,9 @@ import contextlib
 import sys
 from pathlib import Path
 
+from luthier.config.launch_file import Launch
 from luthier.errors import LuthierError, RunBusyError
-from luthier.recipes.run.choices import check_devices, free_devices, lease_names
-from luthier.recipes.run.launch import read_launch
+from luthier.recipes.run.devices import check_devices, free_devices, lease_names
 from luthier.recipes.run.train import run_leased
 from luthier.runs import RunDirectory, device_lease
 from luthier.runs.exit_status import BUSY, FAILED, FENCED
@@ -26,18 +26,19 @@ def run_job(path: Path, attempt: int) -> int:
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(path / "worker.lock", subject=str(path)))
-            resolved, current = read_launch(path)
-            if current != attempt:
+            told = Launch.read(path)
+            settings = told.resolved.settings
+            if told.attempt != attempt:
                 return FENCED
-            devices = free_devices(resolved.settings.devices)
+            devices = free_devices(settings.devices)
             stack.enter_context(device_lease(*lease_names(devices)))
         except RunBusyError:
             return BUSY
         directory = RunDirectory.open(path)
         try:
-            check_devices(resolved.settings.devices)
-            require(resolved.settings.report_to)
-            return run_leased(resolved, directory, None, devices).exit_code
+            check_devices(settings.devices)
+            require(settings.report_to)
+            return run_leased(told.resolved, directory, None, devices, told.wishes).exit_code
         except RunBusyError:  # somebody resumed the run by hand
             return BUSY
         except LuthierError as error:

@@ -5,7 +5,6 @@ the first rank alone, which tells the others.  The workers are a session of thei
 the terminal would reach each of them, and through the launcher a second time.
 """
 
-import dataclasses
 import os
 import signal
 import threading
@@ -14,8 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier import bounded, children
-from luthier.config.read import Resolved
+from luthier import children
 from luthier.errors import RankError
 from luthier.events import Event, Failed, Finished, decode, parse
 from luthier.locks import read_owner
@@ -79,13 +77,6 @@ def launch(
             fix=f"the whole text is in {run / 'stderr.log'}; then --resume true",
         )
     return last
-
-
-def read_launch(path: Path) -> tuple[Resolved, int]:
-    """What `launch.json` of a run says: settings, and the number of the attempt (0 without jobs)."""
-    saved = bounded.decode((path / "launch.json").read_bytes())
-    config, attempt = saved["config"], saved.get("attempt", 0)
-    return dataclasses.replace(Resolved.from_dict(saved), config_text=config), attempt
 
 
 def _pass_on(process: children.Child, lock: Path) -> dict[int, Any]:

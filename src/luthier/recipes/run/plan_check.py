@@ -46,8 +46,7 @@ class PlanCheck:
         return self.then(report)
 
     def _compare(self) -> None:
-        predicted = self.context.predicted
-        assert predicted is not None, "the run is planned before its first step"
+        predicted = self.context.plan
         measured, besides, by = self._measure(predicted.allocated_bytes)
         self._compared = (predicted.allocated_bytes, measured, besides)
         self.context.emit(
@@ -61,8 +60,8 @@ class PlanCheck:
 
     def _measure(self, allocated: int) -> tuple[int, int, str]:
         """Bytes of tensors, bytes of the process besides, and how they were measured."""
-        device = self.context.machine.device
-        if self.context.machine.cuda:
+        device = self.context.device
+        if device.type == "cuda":
             free, total = torch.cuda.mem_get_info(device)
             peak = torch.cuda.max_memory_allocated(device)
             reserved = torch.cuda.memory_reserved(device)
@@ -76,10 +75,9 @@ class PlanCheck:
 
     def finish(self) -> None:
         """Keep what this run showed: `luthier plan` of the next one uses it."""
-        predicted = self.context.predicted
-        if self._compared is None or predicted is None or not self.context.ranks.first:
+        if self._compared is None or not self.context.ranks.first:
             return
-        settings = self.context.settings
+        predicted, decided = self.context.plan, self.context.decided
         rate = None
         if self._seconds >= SHORTEST_S:
             rate = predicted.flops_per_token * self._tokens / self._seconds
@@ -87,9 +85,9 @@ class PlanCheck:
         expected, measured, besides = self._compared
         record(
             Done(
-                device=self.context.machine.name,
-                dtype=settings.torch_dtype,
-                method=settings.method,
+                device=self.context.facts.name,
+                dtype=decided.dtype,
+                method=decided.settings.method,
                 parameters=self.parameters,
                 flops=rate,
                 predicted_bytes=expected,

@@ -22,7 +22,7 @@ from luthier.durable import write_atomic
 from luthier.engine.distribution import Ranks
 from luthier.engine.loop import Interrupted
 from luthier.events import ReferenceScored
-from luthier.recipes.run.context import RunContext
+from luthier.recipes.run.context import Post
 from luthier.recipes.run.trainee import Trainee
 from luthier.runs import home
 
@@ -78,7 +78,12 @@ class ReferenceCache:
 
 
 def reference_values(
-    context: RunContext, trainee: Trainee, examples: Sequence[Example], prints: Mapping[str, str]
+    post: Post,
+    trainee: Trainee,
+    examples: Sequence[Example],
+    prints: Mapping[str, str],
+    *,
+    share: bool,
 ) -> torch.Tensor:
     """Reference values of the pairs of a run, from the cache or scored now, (pairs, 2), float64.
 
@@ -90,7 +95,7 @@ def reference_values(
     names = ["base model", "starting adapter"]
     names += [f"setting {name}" for name in _MOVES_BITS]
     depends_on = {name: prints[name] for name in names}
-    depends_on |= {"torch": torch.__version__, "device": context.machine.name, "kernels": KERNELS}
+    depends_on |= {"torch": torch.__version__, "device": post.facts.name, "kernels": KERNELS}
     if prints["starting adapter"] == "new":
         depends_on["starting adapter"] = "none"  # B is zero: the base itself
     cache = ReferenceCache(home() / "cache" / "reference", **depends_on)
@@ -98,18 +103,18 @@ def reference_values(
 
     def progress(done: int, total: int) -> None:
         nonlocal said
-        if context.ranks.size == 1 and context.stop_requested():
+        if post.ranks.size == 1 and post.stop_requested():
             raise Interrupted
         if time.monotonic() - said > 0.5 or done >= total:
             said = time.monotonic()
-            context.emit(ReferenceScored(done=min(done, total), total=total))
+            post.emit(ReferenceScored(done=min(done, total), total=total))
 
     values = score_pairs(
         lambda batch: trainee.score(batch).logp_S,
         examples,
         cache,
-        share=context.settings.share_prefixes is True,
-        ranks=context.ranks,
+        share=share,
+        ranks=post.ranks,
         progress=progress,
     )
     return torch.from_numpy(values)

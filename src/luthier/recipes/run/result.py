@@ -15,8 +15,7 @@ from luthier.models.save import save_model
 from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.before.proof_wanted import skips_proof
 from luthier.recipes.before.recorded import rendering
-from luthier.recipes.run.context import RunContext
-from luthier.recipes.run.model_card import card
+from luthier.recipes.run.context import Post, RunContext
 from luthier.recipes.run.trainee import Trainee, quantisation_of
 from luthier.recipes.written.ends import (
     Ends,
@@ -25,6 +24,7 @@ from luthier.recipes.written.ends import (
     learned_ends,
     write_ends,
 )
+from luthier.recipes.written.model_card import card
 from luthier.recipes.written.proof import MEASURED, Case, prove
 from luthier.recipes.written.rows import rows_to_check
 from luthier.sources.source import ModelSource
@@ -134,7 +134,7 @@ def write_text_side(folder: Path, tokenizer: Tokenizer, how: Mapping[str, Any]) 
     (folder / "rendering.json").write_text(text + "\n", "utf-8")
 
 
-def keep_start(context: RunContext, adapter: Path) -> Path:
+def keep_start(context: Post, adapter: Path) -> Path:
     """A copy of the starting adapter inside the run, so that a resume has it whatever happens.
 
     The reference of a DPO run includes it.

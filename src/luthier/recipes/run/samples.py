@@ -1,7 +1,7 @@
 """Answers to a few held-out prompts at every evaluation, so that a person sees what is learned.
 
-Asked for by `LUTHIER_SAMPLES`, the number of prompts; the service asks for its jobs.  Nothing of
-the training depends on them: they are greedy, read the weights, and draw no random number.
+Asked for by `Wishes.samples`, the number of prompts; the service asks for its jobs.  Nothing of the
+training depends on them: they are greedy, read the weights, and draw no random number.
 """
 
 import time
@@ -12,7 +12,6 @@ from luthier.data.types import Example
 from luthier.engine.memory import is_out_of_memory, release_memory
 from luthier.events import Evaluated, Event, Notice, SampleAnswered
 from luthier.inference.generate import generate
-from luthier.recipes.before.sample_count import wanted
 from luthier.recipes.run.trainee import Trainee
 from luthier.runs import EventLog
 
@@ -24,18 +23,21 @@ EAGER, PAUSE_S = 20, 60.0
 
 
 class Samples:
-    """Listens for evaluations and writes a `sample` event for each prompt behind them."""
+    """Hears evaluations and writes a `sample` event for each prompt behind them.
+
+    Args:
+        examples: Whose beginnings are the prompts.
+    """
 
     def __init__(
-        self, log: EventLog, trainee: Trainee, tokenizer: Tokenizer, held_out: Sequence[Example]
+        self, log: EventLog, trainee: Trainee, tokenizer: Tokenizer, examples: Sequence[Example]
     ) -> None:
         self._log, self._model, self._tokenizer = log, trainee.model, tokenizer
-        self._prompts = [_halves(example) for example in held_out[: wanted()]]
+        self._prompts = [_halves(example) for example in examples]
         self._shown, self._last = 0, 0.0
-        if self._prompts:
-            log.listen(self._hear)
 
-    def _hear(self, event: Event) -> None:
+    def hear(self, event: Event) -> None:
+        """Answer behind an evaluation; all else is left alone."""
         early = self._shown >= EAGER and time.monotonic() - self._last < PAUSE_S
         if not isinstance(event, Evaluated) or early:
             return

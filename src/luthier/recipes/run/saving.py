@@ -1,6 +1,6 @@
 """Checkpoints of a run: what goes in, what must match to go on, and the way back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from luthier.engine.loop import LoopState
 from luthier.engine.optim import Updater
 from luthier.errors import CheckpointError
 from luthier.events import CheckpointSaved, Warned
-from luthier.recipes.run.steps import EvalSource, StepSource
+from luthier.recipes.run.steps import Cutter
 from luthier.runs import EventLog, RunDirectory
 
 MAY_CHANGE = frozenset(
@@ -49,17 +49,13 @@ _ELSEWHERE = {
 
 
 def settings_fingerprints(settings: Settings) -> dict[str, str]:
-    """One fingerprint for each setting that a resume compares."""
+    """One fingerprint for each setting that a resume compares by itself."""
     values = settings.model_dump(mode="json")
-    compared = {
+    return {
         f"setting {name}": str(value)
         for name, value in values.items()
         if name not in MAY_CHANGE | _ELSEWHERE
     }
-    batch = settings.per_device_train_batch_size
-    assert isinstance(batch, int)
-    samples = batch * settings.gradient_accumulation_steps * settings.devices
-    return {**compared, "samples per step": str(samples)}
 
 
 class Keeper:
@@ -68,10 +64,8 @@ class Keeper:
     Args:
         fingerprints: Of data, template, settings, starting adapter and base model.
         num_steps: Of the whole run.
-        held_out: The source of evaluation, whose cut may be finer after memory ran out.
-
-    Attributes:
-        extra: Further JSON values to keep, asked at each save.
+        cutter: Of training steps.
+        held_out: Of evaluations, whose cut may be finer after memory ran out.
     """
 
     def __init__(
@@ -80,8 +74,8 @@ class Keeper:
         log: EventLog | None,
         *,
         updater: Updater,
-        source: StepSource,
-        held_out: EvalSource,
+        cutter: Cutter,
+        held_out: Cutter,
         loop: LoopState,
         best: Best,
         ranks: Ranks,
@@ -90,18 +84,21 @@ class Keeper:
         keep: int | None,
     ) -> None:
         self.run, self.log = run, log
-        self.updater, self.source, self.held_out = updater, source, held_out
+        self.updater, self.cutter, self.held_out = updater, cutter, held_out
         self.loop, self.best, self.num_steps = loop, best, num_steps
         self.ranks, self.fingerprints, self.keep = ranks, fingerprints, keep
-        self.extra: Callable[[], dict[str, Any]] = dict
         self.resumed_from: int | None = None
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights by name."""
         return {name: weight.detach() for name, weight in self.updater.trained.items()}
 
-    def save(self, step: int) -> Path | None:
-        """Write the state after `step`; only the first rank writes, all wait for it."""
+    def save(self, step: int, extra: Mapping[str, Any]) -> Path | None:
+        """Write the state after `step`; only the first rank writes, all wait for it.
+
+        Args:
+            extra: Further JSON values to keep.
+        """
         path = None
         if self.ranks.first:
             protect = {s for s in (self.best.step, self.resumed_from) if s is not None}
@@ -114,12 +111,12 @@ class Keeper:
                 state={
                     "loss_scale": self.loop.loss_scale,
                     "clean_steps": self.loop.clean_steps,
-                    "budget": self.source.budget,
+                    "budget": self.cutter.budget,
                     "held_out_budget": self.held_out.budget,
                     "num_steps": self.num_steps,
                     "best": self.best.as_dict(),
                     "updates": self.updater.step,
-                    "extra": self.extra(),
+                    "extra": dict(extra),
                 },
                 fingerprints=self.fingerprints,
                 keep=keep,
@@ -173,7 +170,7 @@ class Keeper:
         self.updater.load_state(loaded.tensors["optimizer"], loaded.state["updates"])
         self.loop.loss_scale = loaded.state["loss_scale"]
         self.loop.clean_steps = loaded.state.get("clean_steps", 0)  # older ones did not count
-        self.source.budget = min(self.source.budget, loaded.state["budget"])
+        self.cutter.budget = min(self.cutter.budget, loaded.state["budget"])
         self.held_out.budget = min(self.held_out.budget, loaded.state["held_out_budget"])
         saved = Best.from_dict(loaded.state["best"], metric=self.best.metric, patience=patience)
         if (lost := self._forget_lost(saved, loaded)) and self.log is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence as Many
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -65,17 +66,11 @@ class Cutter:
         counts = [len(example.sequences) for example in examples]
         self.first_sequence = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
-    def plan(self, step: int) -> Step[MicroBatch]:
-        """This rank's share of all samples as one step, the same whatever the step."""
-        everything = range(len(self.examples))
-        sizes = Sizes(self.budget, self.share, max_sequences=self.max_sequences)
-        mine = everything[self.ranks.rank :: self.ranks.size]
-        return self._step(step, everything, cut(self.examples, mine, sizes))
-
-    def _step(self, step: int, samples: Many[int], cuts: Many[Many[int]]) -> Step[MicroBatch]:
-        batches = [MicroBatch(self.packed(cut), step, tuple(cut)) for cut in cuts]
+    def step(self, number: int, samples: Many[int], cuts: Many[Many[int]]) -> Step[MicroBatch]:
+        """Some of `samples`, cut so, as this rank's share of a step whose units are those of all."""
+        batches = [MicroBatch(self.packed(cut), number, tuple(cut)) for cut in cuts]
         return Step(
-            number=step,
+            number=number,
             units=float(self.units[list(samples)].sum()),
             batches=batches,
             tokens=sum(len(batch.packed.ids) for batch in batches),
@@ -91,12 +86,18 @@ class Cutter:
             numbers += range(self.first_sequence[sample], self.first_sequence[sample + 1])
         return pack(sequences, share=self.share, sample_ids=numbers)
 
-    def shrink(self, step: int, error: BaseException) -> None:
-        """Halve the budget of tokens, down to one sample at a time."""
-        plan = self.plan(step)
-        when = f"at step {step}" if step else "in an evaluation"
-        largest = max((len(batch.packed.ids) for batch in plan.batches), default=0)
-        most = max((len(batch.samples) for batch in plan.batches), default=0)
+    def shrink(self, step: Step[MicroBatch], error: BaseException) -> None:
+        """Halve the budget of tokens, down to one sample at a time.
+
+        Args:
+            step: For which memory ran out.
+
+        Raises:
+            OutOfMemoryError: It is one sample at a time already.
+        """
+        when = f"at step {step.number}" if step.number else "in an evaluation"
+        largest = max((len(batch.packed.ids) for batch in step.batches), default=0)
+        most = max((len(batch.samples) for batch in step.batches), default=0)
         if not self.ranks.any(most > 1):
             raise OutOfMemoryError(
                 f"memory ran out {when} with one sample of {largest} tokens at a time",
@@ -107,52 +108,62 @@ class Cutter:
         self._warn(f"memory ran out {when}: from now on at most {self.budget} tokens at once")
 
 
-class EvalSource(Cutter):
-    """All held-out samples of a run as one step, cut like a training step."""
-
-    def __init__(
-        self, context: RunContext, examples: Many[Example], *, max_sequences: int | None
-    ) -> None:
-        settings = context.settings
-        assert isinstance(settings.micro_batch_tokens, int)
-        super().__init__(
-            examples,
-            objective=settings.objective,
-            budget=settings.micro_batch_tokens,
-            share=settings.share_prefixes is True,
-            max_sequences=max_sequences,
-            ranks=context.ranks,
-            warn=lambda text: context.emit(Warned(text=text)),
-        )
+def make_cutter(
+    context: RunContext, examples: Many[Example], *, max_sequences: int | None
+) -> Cutter:
+    """How a run cuts its samples, as it was decided."""
+    return Cutter(
+        examples,
+        objective=context.settings.objective,
+        budget=context.decided.micro_batch_tokens,
+        share=context.decided.share,
+        max_sequences=max_sequences,
+        ranks=context.ranks,
+        warn=lambda text: context.emit(Warned(text=text)),
+    )
 
 
-class StepSource(EvalSource):
-    """Plans this rank's share of every training step.
+@dataclass(frozen=True, slots=True)
+class EvalSource:
+    """All samples as one step, the same whatever the step; each rank has its share."""
+
+    cutter: Cutter
+
+    def plan(self, step: int) -> Step[MicroBatch]:
+        """This rank's share of all samples."""
+        cutter = self.cutter
+        everything = range(len(cutter.examples))
+        sizes = Sizes(cutter.budget, cutter.share, max_sequences=cutter.max_sequences)
+        mine = everything[cutter.ranks.rank :: cutter.ranks.size]
+        return cutter.step(step, everything, cut(cutter.examples, mine, sizes))
+
+    def shrink(self, step: int, error: BaseException) -> None:
+        """Cut finer from now on."""
+        self.cutter.shrink(self.plan(step), error)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSource:
+    """This rank's share of every training step.
 
     Args:
-        examples: All samples; the planner's indices point into them.
-        planner: Order of samples and cut of steps.
-        max_sequences: 1 for models that run one sequence at a time.
+        planner: Order of samples and cut of steps; its indices are those of the cutter's samples.
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        examples: Many[Example],
-        planner: StepPlanner,
-        *,
-        max_sequences: int | None,
-    ) -> None:
-        super().__init__(context, examples, max_sequences=max_sequences)
-        self.planner = planner
+    cutter: Cutter
+    planner: StepPlanner
 
     def plan(self, step: int) -> Step[MicroBatch]:
         """This rank's micro-batches of a step; the units are those of the whole step."""
-        samples = self.planner.samples(step)
+        cutter = self.cutter
         cuts = self.planner.micro_batches(
-            step, budget=self.budget, rank=self.ranks.rank, ranks=self.ranks.size
+            step, budget=cutter.budget, rank=cutter.ranks.rank, ranks=cutter.ranks.size
         )
-        return self._step(step, samples, cuts)
+        return cutter.step(step, self.planner.samples(step), cuts)
+
+    def shrink(self, step: int, error: BaseException) -> None:
+        """Cut finer from now on."""
+        self.cutter.shrink(self.plan(step), error)
 
 
 def describe_rows(examples: Many[Example], samples: Many[int], most: int = 8) -> str:

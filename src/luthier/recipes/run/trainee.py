@@ -16,7 +16,6 @@ from luthier.models.fuse import fuse
 from luthier.models.load import load_base
 from luthier.models.quantise import Quantisation, QuantisedLinear
 from luthier.models.scorer import Scorer, Scores
-from luthier.recipes.run.choices import Machine
 from luthier.sources.source import ModelSource
 
 
@@ -87,7 +86,7 @@ class Trainee:
 
 
 def make_trainee(
-    settings: Settings, source: ModelSource, dtype: torch.dtype, machine: Machine
+    settings: Settings, source: ModelSource, dtype: torch.dtype, device: torch.device
 ) -> Trainee:
     """Load the base, and attach a new adapter, the starting one, or none.
 
@@ -99,11 +98,11 @@ def make_trainee(
         source.base,
         dtype=dtype,
         quantisation=quantisation_of(settings),
-        device=machine.device,
+        device=device,
         from_scratch_seed=settings.seed if settings.from_scratch else None,
         report=report,
     )
-    return prepare_model(model, settings, source, dtype, machine.device, report)
+    return prepare_model(model, settings, source, dtype, device, report)
 
 
 def prepare_model(
@@ -157,8 +156,10 @@ def _embedding_weights(model: nn.Module) -> Iterator[nn.Parameter]:
             yield from module.trained.values()
 
 
-def quantisation_of(settings: Settings) -> Quantisation | None:
-    """How the settings hold the base; None for whole numbers."""
+def quantisation_of(settings: Settings | None) -> Quantisation | None:
+    """How the settings hold the base; None for whole numbers, and without settings."""
+    if settings is None:
+        return None
     if settings.load_in_8bit:
         return Quantisation(8, "int8")
     if settings.load_in_4bit:

@@ -12,7 +12,7 @@ KEPT = 500
 
 
 class Voice:
-    """Listens to a run's events and adds `warning` and `notice` events of its own.
+    """Hears a run's events and adds `warning` and `notice` events of its own.
 
     It reads figures that were written anyway and touches nothing else, so a run is the same with
     and without it.  After a resume it goes on where the events of the run say it stopped.
@@ -25,9 +25,9 @@ class Voice:
         if directory.events_file.exists():
             for event in read_events(directory.events_file):
                 self._take(event)
-        log.listen(self._hear)
 
-    def _hear(self, event: Event) -> None:
+    def hear(self, event: Event) -> None:
+        """Look at the run when it is due."""
         self._take(event)
         due = isinstance(event, Evaluated) or (isinstance(event, Step) and event.step % EVERY == 0)
         if due and not self._seen.finished:

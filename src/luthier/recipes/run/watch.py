@@ -39,7 +39,7 @@ class Watcher:
 
     Args:
         evaluate: Held-out means, or None without held-out data.
-        save: Writes a checkpoint and returns its folder.
+        save: Writes a checkpoint of a step, with what `resume` is given, and returns its folder.
         stop_requested: Whether a signal asked for the end.
         end_requested: Whether training shall end here, with a result.
         quiet: True on ranks that write nothing.
@@ -50,7 +50,7 @@ class Watcher:
     best: Best
     state: LoopState
     evaluate: Callable[[], dict[str, float]] | None
-    save: Callable[[int], Path | None]
+    save: Callable[[int, Mapping[str, Any]], Path | None]
     stop_requested: Callable[[], bool]
     unit: str
     end_requested: Callable[[], bool] = lambda: False
@@ -99,17 +99,16 @@ class Watcher:
         self.saved_at, self.evaluated_at = step, saved["evaluated_at"]
         if self.rhythm.due(step, self.rhythm.evaluating) and self.evaluated_at != step:
             self.run_evaluation(step)
-            self.save(step)
-
-    def saved_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps for `resume`."""
-        return {"history": self.history, "evaluated_at": self.evaluated_at}
+            self._save(step)
 
     def save_once(self, step: int) -> None:
         """A checkpoint of this step, unless there is one."""
         if self.saved_at != step:
-            self.save(step)
+            self._save(step)
             self.saved_at = step
+
+    def _save(self, step: int) -> None:
+        self.save(step, {"history": self.history, "evaluated_at": self.evaluated_at})
 
     def run_evaluation(self, step: int) -> bool:
         """Evaluate; returns whether it is the best so far.  Step 0 is the model before training.

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from luthier.recipes.run.choices import free_devices, lease_names
+from luthier.recipes.run.devices import free_devices, lease_names
 from luthier.runs import device_lease
 from luthier.surroundings import SURROUNDINGS, set_surroundings
 

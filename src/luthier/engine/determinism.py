@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from luthier.recipes.run.choices import Machine
-
 
 @contextlib.contextmanager
-def deterministic(machine: Machine, wanted: bool) -> Iterator[None]:
+def deterministic(device: torch.device, wanted: bool) -> Iterator[None]:
     """Switch torch's deterministic algorithms on, and back to what they were.
 
     torch would also fill every new tensor with NaN, to show who reads what was never written: 3 to
@@ -22,9 +20,10 @@ def deterministic(machine: Machine, wanted: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     switches: Any = torch.utils.deterministic  # its properties are unknown to type checkers
     filling = switches.fill_uninitialized_memory
-    if machine.cuda and wanted:
+    cuda = device.type == "cuda"
+    if cuda and wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted or not machine.cuda)
+    torch.use_deterministic_algorithms(wanted or not cuda)
     switches.fill_uninitialized_memory = False
     try:
         yield
