@@ -1,7 +1,7 @@
-"""Every limit on what others wrote, in one table: files of models, runs and rows, and templates.
+"""Every limit on what others wrote or send, in one table: files, rows, templates, requests.
 
-A file beyond one of these is refused with a sentence that names file, place and limit.  SECURITY.md
-shows the table; it is generated from here.
+What is beyond one of these is refused with a sentence that names the place and the limit.
+docs/reference/limits.md shows the table; it is generated from here.
 """
 
 from typing import NamedTuple
@@ -41,6 +41,8 @@ YAML_DEPTH = _limit("settings", "mappings and lists within each other", 100)
 
 ROW_FIELDS = _limit("rows", "columns of a table, or keys of one object", 10_000)
 ROW_CHARS = _limit("rows", "one line, record or array element", 32 * MIB, "characters")
+GZIP_RATIO = _limit("rows", "times that a gzip file may grow", 250)
+GZIP_BYTES = _limit("rows", "a gzip file, unpacked", 64 * GIB, "bytes")
 PARQUET_ROW_BYTES = _limit("rows", "one Parquet row, all its texts written out", 32 * MIB, "bytes")
 PARQUET_BATCH_BYTES = _limit("rows", "Parquet rows made at a time", 64 * MIB, "bytes")
 PARQUET_RATIO = _limit("rows", "times that a Parquet file may grow", 500)
@@ -81,3 +83,27 @@ SHARD_NAME_CHARS = _limit("safetensors", "the name of a file in the index", 200,
 PATTERN_CHARS = _limit("adapter", "one pattern of module names", 2_000, "characters")
 PATTERN_STATES = _limit("adapter", "states of the automata that its patterns become", 2_000)
 PATTERNS = _limit("adapter", "entries of rank_pattern or alpha_pattern", 10_000)
+
+MOST_HEADERS = _limit("requests", "headers", 100)
+HEADERS_BYTES = _limit("requests", "headers, together", 32 * KIB, "bytes")
+HEADERS_SECONDS = _limit("requests", "headers, until the last has arrived", 15, "seconds")
+PUBLIC_BYTES = _limit("requests", "a body before the token is known", 16 * KIB, "bytes")
+BODY_BYTES = _limit("requests", "a JSON body", 8 * MIB, "bytes")
+BODY_DEPTH = _limit("requests", "objects and lists within each other", 100)
+BODY_KEYS = _limit("requests", "keys in all of a body", 100_000)
+BODY_DIGITS = _limit("requests", "digits of one number", 400)
+BODY_SECONDS = _limit("requests", "a body, until its end has arrived", 30, "seconds")
+SETTING_TEXT_BYTES = _limit("requests", "one text among the settings of a job", 64 * KIB, "bytes")
+FORM_PARTS = _limit("requests", "parts of a form", 40)
+FIELD_BYTES = _limit("requests", "one field of a form", 64 * KIB, "bytes")
+UPLOAD_BYTES = _limit("requests", "a file that is sent", 8 * GIB, "bytes")
+UPLOAD_PARTS = _limit("requests", "parts of an upload in parts", 10_000)
+UPLOADS_OPEN = _limit("requests", "uploads in parts that are not ended", 64)
+REQUESTS_A_SECOND = _limit("requests", "of one client, a second", 400)
+REQUESTS_AT_ONCE = _limit("requests", "of one client, saved up", 2_000)
+LOGINS_A_MINUTE = _limit("requests", "attempts to log in, a minute", 10)
+STREAMS = _limit("requests", "streams that are open", 256)
+GENERATIONS = _limit("requests", "answers that are asked for at once", 16)
+HELPERS = _limit("requests", "helpers at work at once", 16)
+ANSWER_TOKENS = _limit("requests", "tokens of one answer", 32_768)
+JOBS_WAITING = _limit("requests", "jobs that wait", 10_000)

@@ -5,19 +5,18 @@ import time
 
 import pytest
 
-from luthier.service.http.door.guard import MAX_HEADERS
+from luthier.limits import MOST_HEADERS, SETTING_TEXT_BYTES
 from luthier.service.http.door.limits import Limits
-from luthier.service.http.door.policy import MAX_TEXT_BYTES
 
 from .conftest import client_of, on_a_port
 from .test_bad_requests import JOBS, ROW, queued, raw, refused, request_of, upload
 
-LONG = "Be kind. " * (MAX_TEXT_BYTES // 9 + 1)
+LONG = "Be kind. " * (SETTING_TEXT_BYTES // 9 + 1)
 SOON = "Be brief. " * 600
 
 
 def test_more_headers_than_anybody_sends_are_refused_before_they_are_looked_at(stranger):
-    few = {f"x-{n}": "1" for n in range(MAX_HEADERS - 20)}
+    few = {f"x-{n}": "1" for n in range(MOST_HEADERS - 20)}
     assert stranger.get("/healthz", headers=few).status_code == 200
     many = {f"x-{n}": "1" for n in range(5_271)}
     started = time.process_time()
@@ -50,7 +49,7 @@ def test_a_text_among_the_settings_is_bounded(client):
     settings = {"model": "starter", "dataset": file, "system_prompt": LONG}
     refused(client.post("/api/jobs", json={"settings": settings}))
     refused(client.post("/api/plan", json={"settings": settings}))
-    wide = "\U0001f600" * (MAX_TEXT_BYTES // 4 + 1)  # bytes count, not characters
+    wide = "\U0001f600" * (SETTING_TEXT_BYTES // 4 + 1)  # bytes count, not characters
     refused(client.post("/api/jobs", json={"settings": {**settings, "system_prompt": wide}}))
     id = queued(client)
     cloned = client.post(f"/api/jobs/{id}/clone", json={"settings": {"system_prompt": LONG}})

@@ -26,11 +26,11 @@ from luthier.errors import (
     UploadNotFoundError,
     UploadTooLargeError,
 )
+from luthier.limits import UPLOAD_BYTES
 from luthier.service.states import LIVE
 from luthier.service.store import Store, to_json
 from luthier.units import format_bytes
 
-MAX_BYTES = 8 * 2**30
 CHUNK_BYTES = 2**20
 RESERVE_BYTES = 256 * 2**20
 """Disk space an upload leaves to running jobs, which have checkpoints to write."""
@@ -71,7 +71,7 @@ class Files:
     """
 
     def __init__(
-        self, store: Store, *, max_bytes: int = MAX_BYTES, reserve_bytes: int = RESERVE_BYTES
+        self, store: Store, *, max_bytes: int = UPLOAD_BYTES, reserve_bytes: int = RESERVE_BYTES
     ) -> None:
         self.store, self.max_bytes, self.reserve_bytes = store, max_bytes, reserve_bytes
         self.folder = store.folder / "files"

@@ -15,6 +15,7 @@ from typing import Any
 from luthier.config.read import Resolved, load
 from luthier.durable import remove_folder
 from luthier.errors import IdempotencyError, QueueFullError, SettingsError
+from luthier.limits import JOBS_WAITING
 from luthier.runs.place import slug
 from luthier.service.files import Files, new_id, safe_label
 from luthier.service.foreign import Foreign
@@ -25,7 +26,6 @@ from luthier.service.records import Job, job_of
 from luthier.service.states import ACTIVE, TERMINAL, State, Wish
 from luthier.service.store import Store, to_json
 
-MAX_WAITING = 10_000
 MAX_PRIORITY = 1000
 _OURS = ("output_dir", "resume")
 """Settings that the service decides."""
@@ -50,7 +50,7 @@ class Jobs:
         home: Path | None = None,
         *,
         files: Files | None = None,
-        max_waiting: int = MAX_WAITING,
+        max_waiting: int = JOBS_WAITING,
         may_use: Callable[[Resolved], None] = lambda _: None,
     ) -> None:
         self.store = store

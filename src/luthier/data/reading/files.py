@@ -21,16 +21,12 @@ from luthier.errors import (
     LuthierError,
     MalformedFileError,
 )
-from luthier.limits import ROW_CHARS
-from luthier.units import GIB, MIB, format_bytes
+from luthier.limits import GZIP_BYTES, GZIP_RATIO, ROW_CHARS
+from luthier.units import MIB, format_bytes
 
 MAX_LINE_CHARS = ROW_CHARS
 """The longest line, record or array element read; a row of training data is far below it."""
 
-MAX_GZIP_RATIO = 250
-"""Times a gzip file may grow; text grows 3 to 30 times, a bomb about 1,000 times."""
-
-MAX_GZIP_BYTES = 64 * GIB
 _FREE_GZIP_BYTES = 16 * MIB  # below this the ratio says nothing
 
 _SPECIAL_FOLDERS = ("/dev", "/proc", "/sys")
@@ -123,12 +119,10 @@ class _BoundedGzip(io.RawIOBase):
             ) from error
         self._size += len(chunk)
         ratio = self._size / max(1, self._packed.tell())
-        if self._size > _FREE_GZIP_BYTES and (
-            ratio > MAX_GZIP_RATIO or self._size > MAX_GZIP_BYTES
-        ):
+        if self._size > _FREE_GZIP_BYTES and (ratio > GZIP_RATIO or self._size > GZIP_BYTES):
             raise LimitError(
                 f"{self._path} grows {ratio:,.0f} times when unpacked",
-                why=f"at most {MAX_GZIP_RATIO} times and {format_bytes(MAX_GZIP_BYTES)} are read",
+                why=f"at most {GZIP_RATIO} times and {format_bytes(GZIP_BYTES)} are read",
                 fix="unpack it and look at it: gzip -dk FILE",
             )
         buffer[: len(chunk)] = chunk

@@ -17,6 +17,7 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from luthier.limits import MOST_HEADERS, PUBLIC_BYTES
 from luthier.service.http.door import strict
 from luthier.service.http.door.bodies import Metered, Replayed, too_large, too_slow
 from luthier.service.http.door.credentials import COOKIE, LONGEST_TOKEN, Credentials
@@ -27,12 +28,6 @@ ACCESS = logging.getLogger("luthier.access")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC = frozenset({"/healthz", "/login", "/api/login", "/api/session"})
 """Open to everybody: none tells more than that luthier is here."""
-
-PUBLIC_BYTES = 16 * 1024
-"""Of a body that anybody may send; a token has at most 512 characters."""
-
-MAX_HEADERS = 100
-"""Of one request; browsers and clients send about twenty."""
 
 MANY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, beside other requests."""
@@ -277,12 +272,12 @@ class _Answer:
 
 
 def _check_number(scope: Scope) -> None:
-    if (number := len(scope["headers"])) > MAX_HEADERS:
+    if (number := len(scope["headers"])) > MOST_HEADERS:
         raise ApiError(
             431,
             f"{number:,} headers",
             code="too_many_headers",
-            why=f"a request has at most {MAX_HEADERS}",
+            why=f"a request has at most {MOST_HEADERS}",
             headers={"connection": "close"},
         )
 

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from luthier import limits
 from luthier.service.http.door.envelope import ApiError
-from luthier.units import MIB
 
 MAX_CLIENTS = 4096
 
@@ -16,17 +16,17 @@ MAX_CLIENTS = 4096
 class Limits:
     """Bounds of one server; bytes, seconds, and counts at once."""
 
-    json_bytes: int = 8 * MIB
-    upload_bytes: int = 8192 * MIB
-    body_s: float = 30.0
+    json_bytes: int = limits.BODY_BYTES
+    upload_bytes: int = limits.UPLOAD_BYTES
+    body_s: float = limits.BODY_SECONDS
     upload_pause_s: float = 60.0
-    requests_per_s: float = 400.0
-    request_burst: float = 2000.0
-    logins_per_minute: float = 10.0
-    streams: int = 256
+    requests_per_s: float = limits.REQUESTS_A_SECOND
+    request_burst: float = limits.REQUESTS_AT_ONCE
+    logins_per_minute: float = limits.LOGINS_A_MINUTE
+    streams: int = limits.STREAMS
     uploads: int = 4
-    generations: int = 16
-    helpers: int = 16
+    generations: int = limits.GENERATIONS
+    helpers: int = limits.HELPERS
     stalled_client_s: float = 20.0
 
 

@@ -14,10 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from luthier.durable import require_space
+from luthier.limits import FIELD_BYTES, FORM_PARTS
 from luthier.service.http.door.envelope import ApiError
 
-MAX_PARTS = 40
-MAX_FIELD_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 16 * 1024
 SPARE_BYTES = 64 << 20
 
@@ -68,8 +67,8 @@ class Upload:
 
     def _begin(self) -> None:
         self._num_parts += 1
-        if self._num_parts > MAX_PARTS:
-            raise _bad(f"more than {MAX_PARTS} parts")
+        if self._num_parts > FORM_PARTS:
+            raise _bad(f"more than {FORM_PARTS} parts")
         self._headers, self._text, self._field = {}, b"", None
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
@@ -107,8 +106,8 @@ class Upload:
             self._pending.append(data[start:end])
             return
         self._text += data[start:end]
-        if len(self._text) > MAX_FIELD_BYTES:
-            raise _bad(f"the field {self._field!r} is longer than {MAX_FIELD_BYTES:,} bytes")
+        if len(self._text) > FIELD_BYTES:
+            raise _bad(f"the field {self._field!r} is longer than {FIELD_BYTES:,} bytes")
 
     def _part_end(self) -> None:
         if self._field is not None:

@@ -12,9 +12,7 @@ from pathlib import Path
 from luthier.config.read import Resolved
 from luthier.errors import SettingsError
 from luthier.gallery import all_families
-
-MAX_TEXT_BYTES = 64 * 1024
-"""Of one text in the settings of a request, such as a system prompt."""
+from luthier.limits import SETTING_TEXT_BYTES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
@@ -56,10 +54,10 @@ def may_use(home: Path, roots: Iterable[Path] = ()) -> Callable[[Resolved], None
 
 
 def _check_length(name: str, text: str) -> None:
-    if len(text) > MAX_TEXT_BYTES or len(text.encode(errors="replace")) > MAX_TEXT_BYTES:
+    if len(text) > SETTING_TEXT_BYTES or len(text.encode(errors="replace")) > SETTING_TEXT_BYTES:
         raise SettingsError(
             f"{name} has {len(text):,} characters",
-            why=f"over HTTP a text among the settings has at most {MAX_TEXT_BYTES:,} bytes: it is "
+            why=f"over HTTP a text among the settings has at most {SETTING_TEXT_BYTES:,} bytes: it is "
             "kept with the job, and in front of every row",
             fix="put it into the rows of the data, or shorten it",
         )

@@ -14,19 +14,16 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_S = 15.0
-"""A request line and its headers have to arrive within this time."""
+from luthier.limits import HEADERS_BYTES, HEADERS_SECONDS
 
 GRACE_S = 2
 """For answers that are being written when the server ends."""
-
-MAX_HEADER_BYTES = 32 * 1024
 
 
 class PatientProtocol(H11Protocol):
     """Closes a connection whose next request does not arrive whole in time."""
 
-    header_s = HEADER_S
+    header_s = HEADERS_SECONDS
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -108,7 +105,7 @@ def make_server(app: Any, *, on_close: Callable[[], None], **options: Any) -> Se
         log_level="warning",
         server_header=False,
         proxy_headers=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        h11_max_incomplete_event_size=HEADERS_BYTES,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,
         limit_concurrency=1500,

@@ -5,13 +5,9 @@ import re
 from collections import Counter
 from typing import Any, NoReturn
 
+from luthier.limits import BODY_DEPTH, BODY_DIGITS, BODY_KEYS
 from luthier.service.http.door.envelope import ApiError
 
-MAX_DEPTH = 100
-"""Objects and lists within each other; a deep tool schema has about 12."""
-
-MAX_KEYS = 100_000
-MAX_DIGITS = 400
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 """A text, or what is left of a body whose last text has no end: every match is one pass."""
 
@@ -36,8 +32,8 @@ def _constant(text: str) -> NoReturn:
 
 
 def _int(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise _refuse(f"a number of {len(text):,} digits; {MAX_DIGITS} are allowed")
+    if len(text) > BODY_DIGITS:
+        raise _refuse(f"a number of {len(text):,} digits; {BODY_DIGITS} are allowed")
     return int(text)
 
 
@@ -60,10 +56,10 @@ def decode(body: bytes) -> Any:
         ApiError: 400: not JSON, not UTF-8, a key given twice, nested too deep, NaN, half a
             surrogate pair, too many keys.
     """
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
-        raise _refuse(f"JSON nested more than {MAX_DEPTH} deep")
-    if body.count(b":") > MAX_KEYS and _QUOTED.sub(b"", body).count(b":") > MAX_KEYS:
-        raise _refuse(f"JSON with more than {MAX_KEYS:,} keys")
+    if body.count(b"[") + body.count(b"{") > BODY_DEPTH and _depth(body) > BODY_DEPTH:
+        raise _refuse(f"JSON nested more than {BODY_DEPTH} deep")
+    if body.count(b":") > BODY_KEYS and _QUOTED.sub(b"", body).count(b":") > BODY_KEYS:
+        raise _refuse(f"JSON with more than {BODY_KEYS:,} keys")
     try:
         value = _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:

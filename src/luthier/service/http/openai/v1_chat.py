@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.concurrency import run_in_threadpool
 
 from luthier.errors import LuthierError
+from luthier.limits import ANSWER_TOKENS
 from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, dump, of_luthier
 from luthier.service.http.live.streams import EventStream
@@ -26,7 +27,7 @@ from luthier.service.http.parts import Parts, parts
 
 router = APIRouter(prefix="/v1", tags=["chat"])
 LOG = logging.getLogger("luthier.service")
-MAX_ANSWERS, MAX_TOKENS = 8, 32_768
+MAX_ANSWERS = 8
 IGNORED = (
     "store", "service_tier", "prediction", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "verbosity", "moderation", "web_search_options", "metadata", "user",
@@ -47,7 +48,7 @@ class Sampling(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=ANSWER_TOKENS)] | None = None
     stop: (
         Annotated[str, Field(min_length=1, max_length=1000)]
         | Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=4)]
@@ -97,7 +98,7 @@ class ChatRequest(Sampling):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=2048)]
-    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=ANSWER_TOKENS)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
@@ -115,7 +116,7 @@ class CompletionRequest(Sampling):
         | Annotated[list[str], Field(min_length=1, max_length=16)],
         Field(union_mode="left_to_right"),
     ]
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = 16
+    max_tokens: Annotated[int, Field(ge=1, le=ANSWER_TOKENS)] | None = 16
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
     suffix: None = None

@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from luthier.durable import make_folders
+from luthier.limits import UPLOAD_PARTS, UPLOADS_OPEN
 from luthier.service.files import PURPOSES, File
 from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, not_found
@@ -32,7 +33,6 @@ from luthier.service.http.wire import file_object
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
 LIFE_S = 3600
-MAX_OPEN, MAX_PARTS = 64, 10_000
 CHUNK_BYTES = 1 << 20
 PART_BODY: dict[str, Any] = {
     "requestBody": {
@@ -63,7 +63,7 @@ class CreateUpload(Strict):
 class CompleteUpload(Strict):
     """Its parts in their order."""
 
-    part_ids: Annotated[list[Annotated[str, Field(max_length=80)]], Field(max_length=MAX_PARTS)]
+    part_ids: Annotated[list[Annotated[str, Field(max_length=80)]], Field(max_length=UPLOAD_PARTS)]
     md5: Annotated[str, Field(max_length=64)] | None = None
 
 
@@ -127,10 +127,10 @@ class Uploads:
                     one.end("expired")
                     one.alone.release()
             pending = [one for one in self._open.values() if one.status == "pending"]
-            if len(pending) >= MAX_OPEN:
+            if len(pending) >= UPLOADS_OPEN:
                 raise ApiError(
                     429,
-                    f"{MAX_OPEN} uploads have been begun and not completed",
+                    f"{UPLOADS_OPEN} uploads have been begun and not completed",
                     code="too_many_uploads",
                     fix="complete or cancel some",
                     headers={"retry-after": "60"},
@@ -139,7 +139,7 @@ class Uploads:
             made = _Pending(id, body.bytes, body.filename, body.purpose, self._folder / id)
             make_folders(made.folder)
             self._open[id] = made
-            while len(self._open) > 4 * MAX_OPEN:  # forget those that ended longest ago
+            while len(self._open) > 4 * UPLOADS_OPEN:  # forget those that ended longest ago
                 del self._open[
                     next(key for key, one in self._open.items() if one.status != "pending")
                 ]
@@ -213,7 +213,7 @@ def _folder(uploads: Uploads, upload_id: str) -> Path:
 
 def _keep(uploads: Uploads, upload_id: str, form: Form) -> str:
     with uploads.pending(upload_id) as upload:
-        if len(upload.parts) >= MAX_PARTS or upload.received + form.size > upload.size:
+        if len(upload.parts) >= UPLOAD_PARTS or upload.received + form.size > upload.size:
             raise ApiError(
                 400,
                 f"the parts have more than the {upload.size:,} bytes that were announced",
