@@ -36,6 +36,7 @@ LIGHT = (
     "data",
     "planner",
     "advisor",
+    "evaluation",
     "runs",
     "durable",
     "events",

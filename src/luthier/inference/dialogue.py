@@ -86,7 +86,7 @@ class ChatSession:
         self._system = (Message("system", system_prompt),) if system_prompt else ()
         self._cache = PrefixCache(model)
         self.sampling = sampling or Sampling()
-        self.stop_ids = frozenset({*renderer.stop_ids, *_model_stops(model), *stop_ids})
+        self.stop_ids = frozenset({*renderer.stop_ids, *model_stops(model), *stop_ids})
         self.notices: list[str] = []
         self.reset()
 
@@ -213,7 +213,8 @@ class ChatSession:
         return ids
 
 
-def _model_stops(model: nn.Module) -> frozenset[int]:
+def model_stops(model: nn.Module) -> frozenset[int]:
+    """Ids that end an answer by the configuration of the model itself."""
     config: Any = getattr(model, "generation_config", None)
     found = getattr(config, "eos_token_id", None)
     return frozenset(found if isinstance(found, list) else () if found is None else (found,))

@@ -17,17 +17,15 @@ Objective = Annotated[
     str | None,
     typer.Option(help="sft or text, for what is no run; else that of the training."),
 ]
-TITLES = {
-    "loss": "loss",
-    "perplexity": "perplexity",
-    "accuracy": "token accuracy",
-    "rewards_margins": "margin of rewards",
-    "rewards_chosen": "reward of chosen",
-    "rewards_rejected": "reward of rejected",
-    "logps_chosen": "log-probability of chosen",
-    "logps_rejected": "log-probability of rejected",
-}
-"""Figures in the order of the table; the rest only in JSON."""
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        help="Metrics of answers, with commas: numeric, exact, rouge_l, chrf; or loss for none. "
+        "Not given: what the rows call for.",
+        show_default=False,
+    ),
+]
+MaxNew = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")]
 
 
 def register(app: typer.Typer, asked: str | None) -> None:
@@ -36,10 +34,15 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
 
 def evaluate(
-    name: Name, dataset: Dataset, objective: Objective = None, as_json: AsJson = False
+    name: Name,
+    dataset: Dataset,
+    objective: Objective = None,
+    metrics: Metrics = None,
+    max_new_tokens: MaxNew = 256,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a run or a model on held-out rows, the base beside it if it is an adapter."""
-    from luthier.cli.drawing import render
+    from luthier.cli.drawing import draw_evaluation, render
     from luthier.errors import UsageError
 
     if objective not in (None, "sft", "text", "dpo"):
@@ -50,18 +53,13 @@ def evaluate(
         )
     from luthier.recipes.after.evaluate import evaluate_model
 
-    found = evaluate_model(name, dataset, objective=objective)
+    wanted = None if metrics is None else [name.strip() for name in metrics.split(",")]
+    found = evaluate_model(
+        name, dataset, objective=objective, metrics=wanted, max_new_tokens=max_new_tokens
+    )
     if as_json:
         render.dump(found.as_dict())
         return
     for notice in found.notices:
         typer.echo(f"notice: {render.clean(notice)}", err=True)
-    titles = TITLES | ({"accuracy": "preference accuracy"} if found.objective == "dpo" else {})
-    first = next(iter(found.figures.values()))
-    rows = [
-        {f"on {found.rows['used']:,} rows": title}
-        | {column: figures[key] for column, figures in found.figures.items()}
-        for key, title in titles.items()
-        if key in first
-    ]
-    render.table(rows, as_json=False)
+    draw_evaluation.figures(found.as_dict())

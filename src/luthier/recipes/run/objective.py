@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from luthier.config.settings import Settings
+from luthier.models.scorer import Scores
 from luthier.objectives.dpo import dpo
 from luthier.objectives.reference_free import orpo, simpo
 from luthier.objectives.sft import sft
@@ -22,7 +23,10 @@ class TokenObjective:
     trainee: Trainee
 
     def __call__(self, batch: MicroBatch) -> Terms:
-        scores = self.trainee.score(batch.packed, step=training_step(batch))
+        return self.terms(batch, self.trainee.score(batch.packed, step=training_step(batch)))
+
+    def terms(self, batch: MicroBatch, scores: Scores) -> Terms:
+        """The loss of targets that are scored already."""
         weight_S = torch.from_numpy(batch.packed.target_weight).to(scores.logp_S.device)
         return sft(scores.logp_S, weight_S=weight_S, top1_S=scores.top1_S)
 
@@ -41,7 +45,10 @@ class PairObjective:
     settings: Settings
 
     def __call__(self, batch: MicroBatch) -> Terms:
-        scores = self.trainee.score(batch.packed, step=training_step(batch))
+        return self.terms(batch, self.trainee.score(batch.packed, step=training_step(batch)))
+
+    def terms(self, batch: MicroBatch, scores: Scores) -> Terms:
+        """The loss of targets that are scored already."""
         terms = self._terms(batch, scores.logp_S)
         accuracy = terms.metrics["rewards_accuracy"]
         return terms._replace(metrics={**terms.metrics, "accuracy": accuracy})

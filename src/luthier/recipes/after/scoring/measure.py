@@ -1,0 +1,197 @@
+"""A state of a model on a task: figures as in training, and what it did on each row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.data.types import Example
+from luthier.engine.distribution import Ranks
+from luthier.engine.evaluate import evaluate
+from luthier.evaluation.interval import Interval, wilson_interval
+from luthier.evaluation.metrics import Part, RowResult, figure, metrics_of, perplexity
+from luthier.recipes.after.scoring.answers import Written, answerable, grade, write_answers
+from luthier.recipes.after.scoring.record import Recorder
+from luthier.recipes.after.scoring.subject import State, Subject
+from luthier.recipes.after.scoring.task import Item, Task
+from luthier.recipes.run.objective import PairObjective, TokenObjective
+from luthier.recipes.run.steps import Cutter, EvalSource
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured beside the loss.
+
+    Attributes:
+        written: Metrics of written answers; none writes no answer.
+        answers: Whether answers are written even where no metric needs them.
+        max_new_tokens: Longest answer.
+    """
+
+    written: tuple[str, ...] = ()
+    answers: bool = False
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one state of a model did.
+
+    Attributes:
+        figures: By name; `intervals` has those of them whose rows are known.
+    """
+
+    title: str
+    figures: dict[str, float]
+    intervals: dict[str, Interval]
+    rows: list[RowResult] = field(default_factory=list)
+
+
+def measure(task: Task, subject: Subject, state: State, asked: Asked) -> Measured:
+    """Score the rows, let the model choose and write, and put all of it together."""
+    rows = [RowResult(str(item.origin), item.prompt, item.expected) for item in task.items]
+    figures: dict[str, float] = {}
+    if task.examples:
+        means, table = _scored(task, subject, state, task.examples)
+        figures = _trained_figures(task, state, means)
+        rows = _with(rows, _token_parts(task, table))
+    if task.choices:
+        _, table = _scored(task, subject, state, task.choices)
+        rows = _with(rows, _choice_parts(task.items, table))
+        if task.kind == "options":
+            rows = [_chosen(row, task.items[n], table, n) for n, row in enumerate(rows)]
+    if (asked.written or asked.answers) and len(answerable(task.items)) == len(task.items):
+        answers = write_answers(
+            state.trainee, task.renderer, task.items, max_new_tokens=asked.max_new_tokens
+        )
+        rows = _answered(rows, task.items, answers, asked.written)
+    intervals = {metric.name: figure(rows, metric) for metric in metrics_of(rows)}
+    if "loss" in intervals:
+        intervals["perplexity"] = perplexity(intervals["loss"])
+    if task.kind == "pairs" and "accuracy" in figures:
+        count = len(task.items)
+        intervals["accuracy"] = wilson_interval(round(figures["accuracy"] * count), count)
+    figures |= {name: found.value for name, found in intervals.items() if name not in figures}
+    return Measured(state.title, figures, intervals, rows)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """By sequence: log-probability, weight, weight of likeliest tokens; where each sample begins."""
+
+    logp_N: NDArray[np.float64]
+    weight_N: NDArray[np.float64]
+    right_N: NDArray[np.float64]
+    first: NDArray[np.int64]
+
+    def of(self, values_N: NDArray[np.float64], sample: int) -> NDArray[np.float64]:
+        """The values of the sequences of a sample."""
+        return values_N[self.first[sample] : self.first[sample + 1]]
+
+
+def _scored(
+    task: Task, subject: Subject, state: State, examples: Sequence[Example]
+) -> tuple[dict[str, float], _Table]:
+    trainee = state.trainee
+    paired = examples is task.examples and subject.compares_pairs
+    objective: TokenObjective | PairObjective = TokenObjective(trainee)
+    if paired:
+        objective = PairObjective(trainee, state.reference, subject.settings)
+    chosen = subject.cut(trainee)
+    cutter = Cutter(
+        examples,
+        objective="dpo" if paired else "sft",
+        budget=chosen.tokens,
+        share=chosen.share,
+        max_sequences=trainee.max_sequences,
+        ranks=Ranks(),
+        warn=subject.notices.append,
+    )
+    recorder = Recorder(objective, int(cutter.first_sequence[-1]))
+    rows = EvalSource(cutter)
+    means = evaluate(recorder, lambda: rows.plan(0), shrink=rows.shrink)
+    table = _Table(recorder.logp_N, recorder.weight_N, recorder.right_N, cutter.first_sequence)
+    return means, table
+
+
+def _trained_figures(task: Task, state: State, means: dict[str, float]) -> dict[str, float]:
+    """Means of the training objective, with the perplexity behind a loss per token."""
+    if task.kind == "pairs":
+        return means if "rewards_accuracy" in means else {}
+    found = {"loss": means["loss"], "perplexity": math.exp(min(700.0, means["loss"]))}
+    return found | {name: value for name, value in means.items() if name != "loss"}
+
+
+def _token_parts(task: Task, table: _Table) -> list[dict[str, Part]]:
+    if task.kind == "pairs":
+        return [_pair_parts(table, n) for n in range(len(task.items))]
+    made = []
+    for n in range(len(task.items)):
+        weight = float(table.of(table.weight_N, n).sum())
+        loss = -float(table.of(table.logp_N, n).sum())
+        right = float(table.of(table.right_N, n).sum())
+        made.append({"loss": Part(loss, weight), "accuracy": Part(right, weight)})
+    return made
+
+
+def _pair_parts(table: _Table, n: int) -> dict[str, Part]:
+    chosen, rejected = table.of(table.logp_N, n)
+    mean_chosen, mean_rejected = table.of(table.logp_N, n) / table.of(table.weight_N, n)
+    return {
+        "preference": Part(float(chosen > rejected), 1.0),
+        "preference_norm": Part(float(mean_chosen > mean_rejected), 1.0),
+    }
+
+
+def _choice_parts(items: Sequence[Item], table: _Table) -> list[dict[str, Part]]:
+    made = []
+    for n, item in enumerate(items):
+        assert item.question is not None
+        logp_O = table.of(table.logp_N, n)
+        parts = {"choice": Part(float(int(logp_O.argmax()) == item.question.right), 1.0)}
+        if not item.question.lettered:
+            chars_O = np.array([max(1, len(option)) for option in item.question.options])
+            right = int((logp_O / chars_O).argmax()) == item.question.right
+            parts["choice_norm"] = Part(float(right), 1.0)
+        made.append(parts)
+    return made
+
+
+def _chosen(row: RowResult, item: Item, table: _Table, n: int) -> RowResult:
+    assert item.question is not None
+    best = int(table.of(table.logp_N, n).argmax())
+    return RowResult(
+        row.origin, row.prompt, row.expected, row.parts, item.question.options[best], True
+    )
+
+
+def _with(rows: Sequence[RowResult], parts: Sequence[dict[str, Part]]) -> list[RowResult]:
+    return [
+        RowResult(
+            row.origin, row.prompt, row.expected, {**row.parts, **more}, row.answer, row.whole
+        )
+        for row, more in zip(rows, parts, strict=True)
+    ]
+
+
+def _answered(
+    rows: Sequence[RowResult],
+    items: Sequence[Item],
+    answers: Sequence[Written],
+    metrics: Sequence[str],
+) -> list[RowResult]:
+    grades = grade(items, answers, metrics)
+    return [
+        RowResult(
+            row.origin,
+            row.prompt,
+            row.expected,
+            {**row.parts, **{name: Part(value, 1.0) for name, value in marks.items()}},
+            answer.text,
+            answer.whole,
+            answer.note,
+        )
+        for row, answer, marks in zip(rows, answers, grades, strict=True)
+    ]
