@@ -55,5 +55,11 @@ def test_a_table_of_choices_is_mapped_previewed_kept_and_planned(visit, uploaded
     page = reader.go(f"new?data={id}")
     page.get_by_text("luthier train").first.wait_for()
     assert json.dumps(kept) in page.locator("pre.code").first.inner_text()
+    page.locator("summary", has_text="Batch terbesar yang muat").click()
+    page.get_by_role("button", name="Batch 32 pada", exact=False).first.click()
+    assert "per_device_train_batch_size" in page.url  # a cell sets what it says
+    page.locator(".batches [aria-pressed=true]").wait_for()
+    page.locator(".stale").wait_for(state="detached")
+    assert violations(page, axe) == []
     page = reader.turn("new?data=")  # the address decides what the form holds
     page.wait_for_function("document.getElementById('data').value === ''")

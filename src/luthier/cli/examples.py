@@ -13,6 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "plan": (
         "luthier plan --model qwen3-4b --dataset rows.jsonl --method qlora",
         "luthier plan run.yaml --device 'T4 16GB'",
+        "luthier plan --model qwen3-4b --dataset rows.jsonl --batches",
     ),
     "train": (
         "luthier train --model starter --dataset rows.jsonl --eval_split 0.1",

@@ -62,7 +62,7 @@ def _version(
     """Fine-tune a language model on your data and your machine."""
 
 
-SWITCHES = frozenset({"json", "exact", "ignore_plan", "no_proof", "help_settings"})
+SWITCHES = frozenset({"json", "exact", "ignore_plan", "no_proof", "help_settings", "batches"})
 """Options of these commands that never take a value."""
 
 TAKE_SETTINGS = {

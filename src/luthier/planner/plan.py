@@ -130,6 +130,7 @@ def plan(
     parameters: int | None = None,
     rate: Rate | None = None,
     learned: int | None = None,
+    with_changes: bool = True,
 ) -> Plan:
     """Plan a run; nothing is loaded.
 
@@ -141,11 +142,12 @@ def plan(
         parameters: Exact parameter count of the base, where it is known better than from `config`.
         rate: Operations per second; a guess from the device's data sheet if not given.
         learned: Bytes that runs on this machine take besides their tensors.
+        with_changes: Look for what would make it fit where it does not.
     """
     model = Base(Shape.from_config(config), family_of(config), parameters)
     data = data or DataShape.assumed(settings, context=model.shape.context or None)
     found = _plan(settings, model, data, device, rate, learned)
-    if found.verdict != "no":
+    if found.verdict != "no" or not with_changes:
         return found
 
     def again(changed: Settings, shorter: DataShape, other: Device) -> Outcome:

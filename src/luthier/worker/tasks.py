@@ -95,6 +95,17 @@ def _resolved(request: Request) -> Any:
     return read.load({**given, **{name: value for name, value in said.items() if value}}, {})
 
 
+def batches(request: Request) -> dict[str, Any]:
+    """Peak and time of batch sizes and lengths for a run with `settings` on `device`."""
+    from luthier.planner.device import Device
+    from luthier.recipes.before.batches import batch_table
+    from luthier.recipes.before.planned import make_plan
+
+    named = request.get("device")
+    device = Device.parse(named) if named else None
+    return batch_table(make_plan(dict(request["settings"]), device=device)).to_dict()
+
+
 def plan(request: Request) -> dict[str, Any]:
     """What a run with `settings` takes on `device` (this machine where it is null)."""
     from luthier.planner.device import Device
@@ -141,6 +152,7 @@ TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "fix": fix,
     "advise": advise,
     "plan": plan,
+    "batches": batches,
     "gallery_marks": gallery_marks,
     "formats": formats,
 }

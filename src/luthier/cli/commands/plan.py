@@ -28,6 +28,14 @@ Exact = Annotated[
 ]
 
 
+Batches = Annotated[
+    bool,
+    typer.Option(
+        "--batches", help="Also peak and time of other batch sizes and lengths, as a table."
+    ),
+]
+
+
 def register(app: typer.Typer, asked: str | None) -> None:
     """Add the command; its 60 flags only where they are asked for."""
     if asked == "plan":
@@ -43,6 +51,7 @@ def plan(
     config: ConfigFile = None,
     device: DeviceName = None,
     exact: Exact = False,
+    batches: Batches = False,
     as_json: AsJson = False,
 ) -> None:
     """Memory, time and disk of a run; whether it fits, and what to change if not.
@@ -55,16 +64,25 @@ def plan(
     from luthier.recipes.before.planned import make_plan
 
     planned = make_plan(config, flags, device=Device.parse(device) if device else None)
-    walked = None
+    walked, table = None, None
     if exact:
         from luthier.recipes.exact.walk import walk
 
         walked = walk(planned)
+    if batches:
+        from luthier.recipes.before.batches import batch_table
+
+        table = batch_table(planned)
     if as_json:
         more = {} if walked is None else {"exact": walked.to_dict()}
+        more |= {} if table is None else {"batches": table.to_dict()}
         render.dump({**planned.plan.to_dict(), **more})
     else:
         draw_plan.show(planned.plan, planned.settings)
         if walked is not None:
             draw_plan.exact(walked, planned.plan)
+        if table is not None:
+            from luthier.cli.drawing import draw_batches
+
+            draw_batches.show(table)
     raise typer.Exit(2 if planned.plan.verdict == "no" else 0)

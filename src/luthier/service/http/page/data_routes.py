@@ -173,6 +173,15 @@ def plan(request: Request, body: PlanRequest) -> Response:
     )
 
 
+@router.post("/plan/batches", response_model=schemas.Anything)
+def batches(request: Request, body: PlanRequest) -> Response:
+    """Peak and time for batch sizes and lengths beside those of the settings; which fit."""
+    found = parts(request)
+    settings = resolved_paths(found, dict(body.settings))
+    asked = {"settings": settings, "device": body.device}
+    return ApiJson(found.help("batches", asked, timeout_s=PLAN_S))
+
+
 def resolved_paths(found: Parts, asked: dict[str, Any]) -> dict[str, Any]:
     """Settings that a helper can use: names and ids replaced by where things are.
 

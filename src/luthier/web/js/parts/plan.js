@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "../lib.js";
 import { post } from "../api.js";
 import { bytes, duration, language, number, t } from "../i18n.js";
+import { Batches } from "./batches.js";
 import { Button, CodeBlock, ErrorNote, MarkBadge } from "./basic.js";
 import { link } from "../route.js";
 import { shown } from "./job_tabs.js";
@@ -69,6 +70,7 @@ export function Live({ form, settings, set }) {
       ${
         plan &&
         html`
+          <${Batches} settings=${settings} set=${set} />
           <${Chosen} chosen=${plan.chosen} />
         `
       }
