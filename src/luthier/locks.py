@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -32,6 +32,7 @@ class Owner:
     start: str  # when it started, in the finest unit the system has
     boot: str
     host: str
+    what: str = ""  # what it does with what it holds, in words
 
     @classmethod
     def of(cls, pid: int) -> "Owner | None":
@@ -58,7 +59,8 @@ def read_owner(path: Path) -> Owner | None:
     """Who last took the lock at `path` and has not given it back; None if nobody, or unreadable."""
     try:
         body = decode(path.read_bytes())
-        return Owner(int(body["pid"]), str(body["start"]), str(body["boot"]), str(body["host"]))
+        start, boot, host = (str(body[name]) for name in ("start", "boot", "host"))
+        return Owner(int(body["pid"]), start, boot, host, str(body.get("what", "")))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -72,8 +74,11 @@ class TakenError(Exception):
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path, *, what: str = "") -> Iterator[None]:
     """Hold the lock at `path`.  The file stays when it is given back: removing it would race.
+
+    Args:
+        what: What is done with it, for whoever finds it held.
 
     Raises:
         TakenError: Another live process, or another place in this one, holds it.
@@ -84,7 +89,7 @@ def hold(path: Path) -> Iterator[None]:
             raise TakenError(owner)
         me = Owner.of(os.getpid())
         assert me is not None
-        _write(fd, json.dumps(asdict(me)).encode())
+        _write(fd, json.dumps(asdict(replace(me, what=what))).encode())
         try:
             yield
         finally:

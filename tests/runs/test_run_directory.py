@@ -484,3 +484,13 @@ def test_no_torch_is_loaded():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_who_holds_a_device_is_named_and_the_queue_is_offered():
+    with device_lease("cpu", what="run first"), pytest.raises(RunBusyError) as refused:
+        device_lease("cpu").__enter__()
+    assert f"in use by run first, process {os.getpid()}" in refused.value.what
+    assert "luthier jobs submit" in refused.value.fix
+    assert "kill" not in refused.value.fix
+    with device_lease("cpu"):
+        pass

@@ -1,24 +1,31 @@
 """Helpers and chat: processes of their own, bounded, and gone when they should be."""
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from luthier.errors import (
+    BadRowsError,
     ChatBusyError,
     HelperError,
     ModelNotFoundError,
     SettingsError,
 )
 from luthier.runs import device_lease
+from luthier.runs.place import make_way
 from luthier.service.chat_processes import Chats
 from luthier.service.helper_processes import Helpers
 from luthier.units import GIB
+from luthier.worker.chat_process import ChatWorker
+from luthier.worker.lines import Lines
 
 ASK = {"model": "starter", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12}
 
@@ -98,16 +105,24 @@ def test_chat_answers_streams_and_gives_the_device_back(chats: Chats) -> None:
 
     stream = chats.complete({**ASK, "max_tokens": 400, "temperature": 1.0})
     next(stream)
+    stream.close()
+    assert chats.holds_device
+    stream = chats.complete({**ASK, "max_tokens": 60, "temperature": 1.0})
+    next(stream)
     assert not chats.release()  # an answer is being written
     with pytest.raises(ChatBusyError, match="a job waits"):
         list(chats.complete(ASK))
-    stream.close()
-    assert chats.holds_device
+    gave: list[bool] = []  # a training of the command line asks by a signal, and waits
+    asking = threading.Thread(target=lambda: gave.append(make_way("cpu")), daemon=True)
+    asking.start()
+    assert list(stream)[-1]["type"] == "usage"  # the answer is written to its end
+    asking.join(20)
+    assert gave == [True]
     assert chats.release()
     assert not chats.holds_device
-    with device_lease("cpu"):
+    with device_lease("cpu", what="a training of starter"):
         assert list(chats.complete({**ASK, "device": "cpu"}))[-1]["type"] == "usage"
-        with pytest.raises(ChatBusyError, match="device cpu"):
+        with pytest.raises(ChatBusyError, match="device cpu is in use by a training of starter"):
             list(chats.complete(ASK))
 
 
@@ -123,15 +138,42 @@ def test_an_idle_chat_ends_by_itself(tmp_path: Path) -> None:
         chats.close()
 
 
+class Silent(Lines):
+    """A server that asks nothing; this process keeps its standard output."""
+
+    def __init__(self) -> None:
+        self.never = threading.Event()
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        self.never.wait(20)
+        yield from ()
+
+
+def test_an_idle_chat_hears_that_its_device_is_wanted() -> None:
+    """By SIGUSR1, which here is sent to this very process while the worker waits for a request."""
+    worker = ChatWorker(Silent())
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        worker.serve()  # returns
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+
 def test_a_helper_checks_and_advises(rows: Path) -> None:
     helpers = Helpers()
     report = helpers.call("check", {"files": [str(rows)], "model": None, "objective": None})
     assert report["rows"] == 3
     assert any("empty" in finding["code"] for finding in report["findings"])
-    asked = {"files": [str(rows)], "model": "starter", "lang": "id", "goal": None}
+    sound = rows.with_name("sound.jsonl")
+    sound.write_text(rows.read_text().splitlines(keepends=True)[0] * 3)
+    asked = {"files": [str(sound)], "model": "starter", "lang": "id", "goal": None}
     advice = helpers.call("advise", asked)
     assert {"model", "dataset", "learning_rate"} <= set(advice["settings"])
     assert advice["reasons"]
+    with pytest.raises(BadRowsError, match="1 of 3 train rows"):  # as training would
+        helpers.call("advise", {**asked, "files": [str(rows)]})
 
 
 def test_a_chat_that_is_being_started_does_not_hold_up_the_queue(tmp_path: Path) -> None:

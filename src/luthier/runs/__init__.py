@@ -2,10 +2,11 @@
 
 from luthier.runs.directory import RunDirectory, list_runs
 from luthier.runs.log import EventLog
-from luthier.runs.place import device_lease, home, lease_file, mend_home
+from luthier.runs.place import CHAT, device_lease, home, lease_file, mend_home
 from luthier.runs.status import Status
 
 __all__ = [
+    "CHAT",
     "EventLog",
     "RunDirectory",
     "Status",

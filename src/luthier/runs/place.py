@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import signal
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from luthier import locks
@@ -167,22 +169,38 @@ def slug(part: str, *, longest: int = 40) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:longest].rstrip("-._")
 
 
+CHAT = "the chat of luthier serve"
+"""Who gives a device back when asked: nobody loses work by it."""
+
+YIELD_S = 30.0
+"""Longest wait for an answer that is being written, and for memory to be given back."""
+
+
 @contextlib.contextmanager
-def locked(path: Path, *, subject: str) -> Iterator[None]:
+def locked(
+    path: Path,
+    *,
+    subject: str,
+    what: str = "",
+    fix: Callable[[locks.Owner | None], str] | None = None,
+) -> Iterator[None]:
     """Hold the lock file at `path`, which guards `subject`.
+
+    Args:
+        what: What is done with it, for whoever finds it held.
+        fix: What to do about an owner; waiting, or ending it, where nothing is given.
 
     Raises:
         RunBusyError: Another live process holds it; it is named.
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locks.hold(path))
+            stack.enter_context(locks.hold(path, what=what))
         except locks.TakenError as taken:
-            pid = taken.owner.pid if taken.owner is not None else None
             raise RunBusyError(
-                f"{subject} is in use by {'another process' if pid is None else f'process {pid}'}",
+                f"{subject} is in use by {_named(taken.owner)}",
                 why="one process at a time may work there",
-                fix="wait until it ends" + ("" if pid is None else f", or stop it: kill {pid}"),
+                fix=(fix or _wait_or_end)(taken.owner),
             ) from taken
         except OSError as error:
             raise RunError(
@@ -198,9 +216,46 @@ def lease_file(device: str) -> Path:
     return home() / "leases" / f"{slug(device.replace(':', '-'))}.lock"
 
 
+def _named(owner: locks.Owner | None) -> str:
+    if owner is None:
+        return "another process"
+    return f"{owner.what}, process {owner.pid}" if owner.what else f"process {owner.pid}"
+
+
+def _wait_or_end(owner: locks.Owner | None) -> str:
+    return "wait until it ends" + ("" if owner is None else f", or stop it: kill {owner.pid}")
+
+
+def _wait_or_queue(owner: locks.Owner | None) -> str:
+    if owner is not None and owner.what == CHAT:
+        return "wait until its answer is written"
+    return "wait until it ends, or let luthier serve do so: luthier jobs submit run.yaml"
+
+
+def make_way(device: str) -> bool:
+    """Ask an idle chat for its device; whether nobody has it any more.
+
+    A chat that is answering writes its answer to the end first.
+    """
+    owner = locks.read_owner(lease_file(device))
+    if owner is None or not owner.alive or owner.what != CHAT:
+        return owner is None or not owner.alive
+    with contextlib.suppress(ProcessLookupError):  # it ended in this moment
+        os.kill(owner.pid, signal.SIGUSR1)
+    deadline = time.monotonic() + YIELD_S
+    while owner.alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not owner.alive
+
+
 @contextlib.contextmanager
-def device_lease(*devices: str) -> Iterator[None]:
+def device_lease(*devices: str, what: str = "") -> Iterator[None]:
     """Have devices (`cuda:0`, `cpu`) to oneself among luthier's processes of this user: all or none.
+
+    A chat of the service that holds one gives it back first; see `make_way`.
+
+    Args:
+        what: What is done with them, for whoever finds them held.
 
     Raises:
         RunBusyError: Another live process has one of them.
@@ -209,5 +264,8 @@ def device_lease(*devices: str) -> Iterator[None]:
         for device in sorted(devices):
             path = lease_file(device)
             make_folders(path.parent)
-            stack.enter_context(locked(path, subject=f"device {device}"))
+            if what != CHAT:
+                make_way(device)
+            subject = f"device {device}"
+            stack.enter_context(locked(path, subject=subject, what=what, fix=_wait_or_queue))
         yield

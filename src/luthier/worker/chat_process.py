@@ -11,12 +11,14 @@ The device is held from the first line to the end of the process.
 import contextlib
 import dataclasses
 import queue
+import signal
 import sys
 import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from luthier.data.types import Message
@@ -26,7 +28,7 @@ from luthier.inference.generate import PrefixCache
 from luthier.recipes.after.open_model import Opened, open_model, training_of
 from luthier.recipes.after.rendering import Rendering, open_rendering, read_dialogue
 from luthier.recipes.run.trainee import quantisation_of
-from luthier.runs import device_lease
+from luthier.runs import CHAT, device_lease
 from luthier.sources.source import ModelSource, resolve_source
 from luthier.surroundings import set_surroundings
 from luthier.worker.lines import Lines
@@ -96,20 +98,44 @@ class CancelledError(Exception):
     """Whoever asked no longer listens."""
 
 
+class GiveWay(Exception):  # noqa: N818 - no error: a wish of somebody else
+    """The device is wanted, and nobody waits for an answer."""
+
+
 class ChatWorker:
-    """Requests in the order they came; a cancelled one ends at its next token."""
+    """Requests in the order they came; a cancelled one ends at its next token.
+
+    SIGUSR1 asks for the device: an idle process ends at once, another when its answers are written.
+    """
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self._models = Models()
         self._waiting: queue.Queue[Request | None] = queue.Queue()
         self._cancelled: set[str] = set()
+        self._wanted, self._idle = False, False
+        signal.signal(signal.SIGUSR1, self._give_way)
 
     def serve(self) -> None:
-        """Answer until standard input closes."""
+        """Answer until standard input closes, or until the device is wanted."""
         threading.Thread(target=self._listen, daemon=True).start()
-        while (request := self._waiting.get()) is not None:
-            self._answer(request)
+        with contextlib.suppress(GiveWay):
+            while (request := self._next()) is not None:
+                self._answer(request)
+
+    def _next(self) -> Request | None:
+        if self._wanted and self._waiting.empty():
+            return None
+        self._idle = True
+        try:
+            return self._waiting.get()
+        finally:
+            self._idle = False
+
+    def _give_way(self, number: int, frame: FrameType | None) -> None:
+        self._wanted = True
+        if self._idle and self._waiting.empty():
+            raise GiveWay
 
     def _listen(self) -> None:
         for body in self._lines.read():
@@ -196,17 +222,18 @@ def main() -> int:
     """Hold the device (none for a processor that is asked for by name) and answer."""
     set_surroundings()
     lines = Lines()
+    worker = ChatWorker(lines)  # hears of a wish for the device before it has it
     device = sys.argv[1]
     with contextlib.ExitStack() as stack:
         if device != "none":
             try:
-                stack.enter_context(device_lease(device))
+                stack.enter_context(device_lease(device, what=CHAT))
             except RunBusyError as busy:
                 error = ChatBusyError(busy.what, why=busy.why, fix=busy.fix)
                 lines.write({"type": "refused", "error": error.as_dict()})
                 return 0
         lines.write({"type": "ready"})
-        ChatWorker(lines).serve()
+        worker.serve()
     return 0
 
 

@@ -31,7 +31,7 @@ def run_job(path: Path, attempt: int) -> int:
             if told.attempt != attempt:
                 return FENCED
             devices = free_devices(settings.devices)
-            stack.enter_context(device_lease(*lease_names(devices)))
+            stack.enter_context(device_lease(*lease_names(devices), what=f"run {path.name}"))
         except RunBusyError:
             return BUSY
         directory = RunDirectory.open(path)

@@ -30,7 +30,7 @@ def run(
     settings = resolved.settings
     check_devices(settings.devices)
     devices = free_devices(settings.devices)
-    with device_lease(*lease_names(devices)):
+    with device_lease(*lease_names(devices), what=f"a training of {settings.model}"):
         directory = RunDirectory.create(
             settings.output_dir,
             name_parts=[settings.model, settings.dataset[0]],
