@@ -149,7 +149,7 @@ def test_train_hands_settings_to_the_recipe_and_returns_its_status(tmp_path, mon
     config.write_text(f"model: starter\ndataset: {rows}\nlora_rank: 8\n")
     seen = []
 
-    def stopped(resolved, *, on_event):
+    def stopped(resolved, *, on_event, wishes):
         seen.append(resolved)
         on_event(Step(step=3, loss=0.5))
         return recipe.RunResult(tmp_path / "run", "interrupted", 3, exit_code=143)
