@@ -58,6 +58,9 @@ class Recorder(Updater):
         super().apply(learning_rate)
 
 
+ONE = Ranks()
+
+
 @dataclass
 class Product:
     """A model as a run would have it, and its data."""
@@ -65,6 +68,7 @@ class Product:
     settings: Settings
     trainee: Trainee
     examples: list[Any]
+    ranks: Ranks = ONE
 
     def reference(self) -> Tensor:
         """Reference values of the pairs, of the model as it stands."""
@@ -97,7 +101,7 @@ class Product:
             budget=settings.micro_batch_tokens,
             share=settings.share_prefixes is True,
             max_sequences=self.trainee.max_sequences,
-            ranks=Ranks(),
+            ranks=self.ranks,
             warn=print,
         )
         return StepSource(cutter, planner)
@@ -121,7 +125,7 @@ class Product:
             learning_rate=lambda step: 0.0,
             on_step=lambda report: reports.append(report),
             shrink=steps.shrink,
-            ranks=Ranks(),
+            ranks=self.ranks,
         )
         return reports[0].loss, updater.seen
 

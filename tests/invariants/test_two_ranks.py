@@ -43,7 +43,7 @@ def test_two_ranks_together_have_the_gradient_of_one(objective, tmp_path, monkey
         made = make_product(
             folder, rows, work, cut="small flat", objective=objective, lora_dim=8, lora_alpha=12
         )
-        made.context.ranks = Ranks(rank, 2)
+        made.ranks = Ranks(rank, 2)
         products.append(made)
     reference = ref.Reference(folder)
     spelt = [ref.spell_pair(row) for row in rows] if objective == "dpo" else []

@@ -151,6 +151,8 @@ def plan(
         return found
 
     def again(changed: Settings, shorter: DataShape, other: Device) -> Outcome:
+        if changed.torch_dtype == "bfloat16" and other.cuda and not other.bf16:
+            return Outcome(0, False)
         known = learned if other == device else None
         outcome = _plan(changed, model, shorter, other, rate, known)
         return Outcome(outcome.peak_bytes, outcome.verdict != "no")
