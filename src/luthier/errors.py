@@ -372,11 +372,12 @@ class QueueFullError(ServiceError):
     code = "E719"
 
 
-def from_dict(body: Mapping[str, str]) -> LuthierError:
+def from_dict(body: Mapping[str, object]) -> LuthierError:
     """The error again from `as_dict`, of its own class where the code is known."""
     kinds = [LuthierError]
+    what, why, fix = (str(body.get(name, "")) for name in ("what", "why", "fix"))
     for kind in kinds:
         if kind.code == body["code"]:
-            return kind(body["what"], why=body.get("why", ""), fix=body.get("fix", ""))
+            return kind(what, why=why, fix=fix)
         kinds += kind.__subclasses__()
-    return LuthierError(body["what"], why=body.get("why", ""), fix=body.get("fix", ""))
+    return LuthierError(what, why=why, fix=fix)

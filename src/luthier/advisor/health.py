@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from luthier.advisor.speech import text
 from luthier.events import DataRead, Evaluated, Event, Finished, Planned, Started, Step, stands
@@ -33,6 +33,16 @@ LENGTH_BIAS = 0.7
 
 Severity = Literal["note", "warning"]
 Found = dict[str, Any] | None
+
+
+class JudgementFields(TypedDict):
+    """A judgement in a language, as plain values."""
+
+    code: str
+    severity: Severity
+    params: Mapping[str, Any]
+    text: str
+    action: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class Judgement:
         """What to do about it."""
         return text(f"action.{self.code}", self.params, lang)
 
-    def to_dict(self, lang: str = "en") -> dict[str, Any]:
+    def to_dict(self, lang: str = "en") -> JudgementFields:
         """Plain values."""
         return {
             "code": self.code,

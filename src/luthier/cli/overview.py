@@ -9,6 +9,7 @@ from luthier.advisor.health import judge
 from luthier.bounded import decode
 from luthier.cli.drawing.render import cell
 from luthier.config.read import load_saved
+from luthier.json_values import JsonObject
 from luthier.runs import RunDirectory
 from luthier.runs.tail import Tail
 
@@ -47,7 +48,7 @@ def overview(run: RunDirectory) -> dict[str, Any]:
     return about
 
 
-def watch(run: RunDirectory) -> Iterator[dict[str, Any]]:
+def watch(run: RunDirectory) -> Iterator[JsonObject]:
     """Events of a run as they are written; ends when the run has, or nobody works in it."""
     tail = Tail(run.events_file)
     while True:

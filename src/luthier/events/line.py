@@ -14,7 +14,7 @@ from time import time as seconds_since_epoch
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
-from luthier.json_values import Json
+from luthier.json_values import Json, JsonObject
 
 _STARTED = monotonic()
 _NULL = {"null": True}
@@ -63,10 +63,10 @@ class Event:
         return json.dumps(clean) if re.search("[\ud800-\udfff]", text) else text
 
     @classmethod
-    def from_dict(cls, line: Mapping[str, Any]) -> Self | None:
+    def from_dict(cls, line: JsonObject) -> Self | None:
         """Back from a line; None where a field that it must have is missing or of another kind."""
         known, values = _kinds_of_fields(cls), _numbers(line)
-        given = {name: values[name] for name in known if name in values}
+        given: dict[str, Any] = {name: values[name] for name in known if name in values}
         bare = (one.name for one in fields(cls) if _required(one))
         if any(name not in given for name in bare):
             return None
@@ -117,10 +117,11 @@ def _finite(value: Json) -> Json:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(line: JsonObject) -> dict[str, Json]:
     """The line with the numbers that were not finite as they were."""
-    back = {
-        name: _numbers(value) if isinstance(value, dict) else value for name, value in line.items()
+    back: dict[str, Json] = {
+        name: _numbers(value) if isinstance(value, Mapping) else value
+        for name, value in line.items()
     }
     for name, value in line.items():
         if value is None and (said := back.pop(f"{name}_text", None)) in ("nan", "inf", "-inf"):

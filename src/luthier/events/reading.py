@@ -3,17 +3,17 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode_ours
 from luthier.events.kinds import KINDS
 from luthier.events.line import Event
+from luthier.json_values import Json, JsonObject, whole_of
 
 _BY_TYPE = {kind.type: kind for kind in KINDS}
 VOIDED = frozenset({"step", "evaluated", "sample", "checkpoint", "finished", "failed"})
 
 
-def stands(event: Event | Mapping[str, Any], from_step: int) -> bool:
+def stands(event: Event | Mapping[str, object], from_step: int) -> bool:
     """Whether an event before a `resumed` still holds, given the step that was gone on from.
 
     An end holds only where it is of that step or before it; an error has no step and never holds.
@@ -24,13 +24,13 @@ def stands(event: Event | Mapping[str, Any], from_step: int) -> bool:
     return line.get("type") not in VOIDED or last <= from_step
 
 
-def parse(line: Mapping[str, Any]) -> Event | None:
+def parse(line: JsonObject) -> Event | None:
     """A line as its event; None for one of no known kind, or damaged."""
     kind = _BY_TYPE.get(str(line.get("type")))
     return None if kind is None else kind.from_dict(line)
 
 
-def decode(line: bytes) -> dict[str, Any] | None:
+def decode(line: bytes) -> JsonObject | None:
     """A line of the file as plain values; None for one that a kill has torn, or that is no event."""
     try:
         value = decode_ours(line)
@@ -39,28 +39,30 @@ def decode(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and _is_event(value) else None
 
 
-def _is_event(value: Mapping[str, Any]) -> bool:
+def _is_event(value: JsonObject) -> bool:
     """Whether what readers count on is there; anything else is as good as torn."""
-    if not isinstance(value.get("type"), str):
+    kind = value.get("type")
+    if not isinstance(kind, str):
         return False
-    needed = {"resumed": "from_step", "evaluated": "step"}.get(value["type"])
+    needed = {"resumed": "from_step", "evaluated": "step"}.get(kind)
     numbers = [value.get("step", 0), value.get(needed, None) if needed else 0]
     return all(type(number) is int for number in numbers)
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
+def read(path: Path) -> Iterator[JsonObject]:
     """Lines of a run in order as plain values, without a half-written one.
 
     What a later `resumed` event made void is left out, and so is an evaluation that a killed run
     had to do again.
     """
-    events: list[dict[str, Any]] = []
-    evaluated: set[int] = set()
+    events: list[JsonObject] = []
+    evaluated: set[Json] = set()
     for line in path.read_bytes().split(b"\n"):
         if (event := decode(line)) is None:
             continue
         if event["type"] == "resumed":
-            events = [old for old in events if stands(old, event["from_step"])]
+            last = whole_of(event["from_step"]) or 0
+            events = [old for old in events if stands(old, last)]
             evaluated = {old["step"] for old in events if old["type"] == "evaluated"}
         elif event["type"] == "evaluated":
             if event["step"] in evaluated:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from luthier.errors import SettingsError
 from luthier.inference.generate import Generation, PrefixCache, generate
 from luthier.inference.stream import HALF, Decoder, TextStream
+from luthier.process_messages import AnswerEvent, TokenLogprob
 
 MAX_ANSWERS, MAX_STOPS, MAX_TOP = 8, 4, 20
 
@@ -82,7 +83,7 @@ def complete(
     *,
     stop_ids: Collection[int],
     prefix_cache: PrefixCache | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[AnswerEvent]:
     """Answers to one prompt, as events; the last one is `usage`.
 
     Raises:
@@ -113,7 +114,8 @@ def complete(
         )
         began = time.perf_counter()
         for event in answer.events(tokens):
-            yield {"index": index, **event}
+            event["index"] = index
+            yield event
         seconds += time.perf_counter() - began
         produced += answer.num_tokens
     yield {
@@ -131,7 +133,7 @@ class _Answer:
         self.num_tokens = 0
         self._tokenizer, self._wanted = tokenizer, wanted
         self._counts: Counter[int] = Counter()
-        self._logprobs: list[dict[str, Any]] = []
+        self._logprobs: list[TokenLogprob] = []
         self._held = ""
         penalised = wanted.presence_penalty or wanted.frequency_penalty
         self.adjusts = bool(penalised or wanted.logit_bias)
@@ -154,9 +156,10 @@ class _Answer:
         best = logp_V.topk(self._wanted.top_logprobs)
         top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         entry = self._token(token, float(logp_V[token]))
-        self._logprobs.append({**entry, "top": [self._token(*one) for one in top]})
+        entry["top"] = [self._token(*one) for one in top]
+        self._logprobs.append(entry)
 
-    def _token(self, token: int, logp: float) -> dict[str, Any]:
+    def _token(self, token: int, logp: float) -> TokenLogprob:
         text = self._tokenizer.decode([token])
         whole = HALF not in text
         return {
@@ -165,7 +168,7 @@ class _Answer:
             "logprob": max(logp, -9999.0),  # the convention for "impossible": JSON has no infinity
         }
 
-    def events(self, tokens: Generation) -> Iterator[dict[str, Any]]:
+    def events(self, tokens: Generation) -> Iterator[AnswerEvent]:
         text = TextStream(self._tokenizer)
         for token in tokens:
             ready, stopped = self._release(text.add(token))
@@ -180,10 +183,10 @@ class _Answer:
             self._logprobs.clear()  # the stop token is no part of the answer
         yield {"type": "end", "finish_reason": "stop" if ended else "length"}
 
-    def _delta(self, text: str) -> Iterator[dict[str, Any]]:
+    def _delta(self, text: str) -> Iterator[AnswerEvent]:
         if not text:
             return
-        event: dict[str, Any] = {"type": "delta", "text": text}
+        event: AnswerEvent = {"type": "delta", "text": text}
         if self._wanted.top_logprobs is not None:
             event["logprobs"], self._logprobs = self._logprobs, []
         yield event

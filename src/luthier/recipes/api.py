@@ -10,6 +10,7 @@ from luthier.advisor.health import Judgement, judge
 from luthier.config import read
 from luthier.config.launch_file import Wishes
 from luthier.inference.dialogue import ChatSession, Comparison, Sampling
+from luthier.json_values import JsonObject
 from luthier.recipes.after.open_model import Opened, open_model
 from luthier.recipes.before.preflight import preflight
 from luthier.recipes.run import train as training
@@ -47,7 +48,7 @@ class Run:
         """Model, tokenizer and rendering, loaded."""
         return open_model(self.name)
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[JsonObject]:
         """Every event of the run: steps, evaluations, checkpoints."""
         return list(events.read(RunDirectory.open(self.name).events_file))
 

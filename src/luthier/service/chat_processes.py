@@ -12,11 +12,11 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from luthier import children, errors
 from luthier.bounded import decode_ours
 from luthier.errors import ChatBusyError, ServiceError
+from luthier.process_messages import AnswerEvent
 
 IDLE_S = 300.0
 MAX_WAITING = 8
@@ -30,18 +30,17 @@ SILENT_S = 600.0
 """Longest silence while a model is loaded or a token computed."""
 
 _ENDS = frozenset({"usage", "error", "fault", "cancelled"})
-Event = dict[str, Any]
 
 
 class _Process:
     """The chat process of one device, and the threads that read it."""
 
     def __init__(self, device: str, log: Path, reach: Collection[Path]) -> None:
-        self._streams: dict[str, queue.Queue[Event]] = {}
+        self._streams: dict[str, queue.Queue[AnswerEvent]] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self.used = time.monotonic()
-        self._started: queue.Queue[Event] = queue.Queue()
+        self._started: queue.Queue[AnswerEvent] = queue.Queue()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors_file:
             hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "none" else {}
@@ -87,9 +86,9 @@ class _Process:
         """Requests that are being answered or wait."""
         return len(self._streams)
 
-    def ask(self, request: Mapping[str, Any]) -> Iterator[Event]:
+    def ask(self, request: Mapping[str, object]) -> Iterator[AnswerEvent]:
         """Events of one request; closing the iterator cancels it."""
-        name, stream = f"r{next(self._ids)}", queue.Queue[Event]()
+        name, stream = f"r{next(self._ids)}", queue.Queue[AnswerEvent]()
         with self._lock:
             self._streams[name] = stream
         ended = False
@@ -125,7 +124,7 @@ class _Process:
         self._reader.join()
         children.close_pipes(self._child)
 
-    def _send(self, body: Mapping[str, Any]) -> None:
+    def _send(self, body: Mapping[str, object]) -> None:
         pipe = self._child.stdin
         assert pipe is not None
         try:
@@ -138,7 +137,7 @@ class _Process:
     def _read(self) -> None:
         assert self._child.stdout is not None
         for line in self._child.stdout:
-            event = decode_ours(line)
+            event: AnswerEvent = decode_ours(line)
             name = event.pop("id", None)
             if name is None:
                 self._started.put(event)
@@ -179,7 +178,7 @@ class Chats:
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="chat-idle", daemon=True).start()
 
-    def complete(self, request: Mapping[str, Any]) -> Iterator[Event]:
+    def complete(self, request: Mapping[str, object]) -> Iterator[AnswerEvent]:
         """Events of one request: see `luthier.inference.completion`, and `loading`.
 
         Args:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from luthier.config.read import Resolved, load_saved
 from luthier.errors import JobStateError, LuthierError, WorkerLostError
@@ -73,7 +72,7 @@ class Foreign:
             os.kill(owner.pid, signal.SIGTERM)
 
 
-def _given(saved: Resolved) -> dict[str, Any]:
+def _given(saved: Resolved) -> dict[str, object]:
     """What somebody asked for, so that a clone asks for the same."""
     values = saved.settings.model_dump(mode="json")
     asked = [name for name in values if saved.is_given(name)]

@@ -10,12 +10,12 @@ import os
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from luthier import children, errors
 from luthier.bounded import decode_ours
 from luthier.children import Bounds
 from luthier.errors import HelperError
+from luthier.process_messages import HelperAnswer
 from luthier.units import GIB, format_bytes
 
 MEMORY_BYTES = 4 * GIB
@@ -42,8 +42,8 @@ class Helpers:
         self._closing = False
 
     def call(
-        self, task: str, request: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
-    ) -> dict[str, Any]:
+        self, task: str, request: Mapping[str, object], *, timeout_s: float = TIMEOUT_S
+    ) -> Mapping[str, object]:
         """The answer of a task; blocks.
 
         Raises:
@@ -61,7 +61,9 @@ class Helpers:
         finally:
             self._places.release()
 
-    def _run(self, task: str, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _run(
+        self, task: str, request: Mapping[str, object], timeout_s: float
+    ) -> Mapping[str, object]:
         if self._closing:
             raise _closing(task)
         child = self._start(timeout_s)
@@ -102,10 +104,10 @@ class Helpers:
         for child in [*self._running]:
             children.kill(child)
 
-    def _answer(self, task: str, done: children.Done) -> dict[str, Any]:
+    def _answer(self, task: str, done: children.Done) -> Mapping[str, object]:
         lines = done.out.splitlines()
-        broken = {"fault": (done.err.strip() or "no answer")[-300:]}
-        answer: dict[str, Any] = decode_ours(lines[-1]) if lines else broken
+        broken: HelperAnswer = {"fault": (done.err.strip() or "no answer")[-300:]}
+        answer: HelperAnswer = decode_ours(lines[-1]) if lines else broken
         if "error" in answer:
             raise errors.from_dict(answer["error"])
         if "fault" in answer:
@@ -119,8 +121,7 @@ class Helpers:
                 if memory
                 else "the log of the server has the details",
             )
-        result: dict[str, Any] = answer["result"]
-        return result
+        return answer["result"]
 
 
 def _closing(task: str) -> HelperError:

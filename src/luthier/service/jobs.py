@@ -9,8 +9,8 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from luthier.config.read import Resolved, load
 from luthier.durable import remove_folder
@@ -29,6 +29,22 @@ from luthier.service.store import Store, to_json
 MAX_PRIORITY = 1000
 _OURS = ("output_dir", "resume")
 """Settings that the service decides."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a job was asked for; two requests with one key must be equal in this."""
+
+    settings: Mapping[str, object]
+    name: str
+    priority: int
+    kind: str
+    metadata: Mapping[str, str]
+    suffix: str
+
+    def digest(self) -> str:
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Jobs:
@@ -72,7 +88,7 @@ class Jobs:
 
     def create(
         self,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, object],
         *,
         name: str = "",
         priority: int = 0,
@@ -98,22 +114,13 @@ class Jobs:
             IdempotencyError: The key belongs to another request.
             QueueFullError: `max_waiting` jobs wait already.
         """
-        request = {
-            "settings": dict(settings),
-            "name": name,
-            "priority": priority,
-            "kind": kind,
-            "metadata": dict(metadata or {}),
-            "suffix": suffix,
-        }
-        digest = _digest(request)
+        asked = _Asked(dict(settings), name, priority, kind, dict(metadata or {}), suffix)
+        digest = asked.digest()
         if idempotency_key is not None and (known := self._of_key(idempotency_key, digest)):
             return known
         resolved, used = self._resolve(settings)
         self.may_use(resolved)
-        return self._insert(
-            resolved, used, request, digest, idempotency_key=idempotency_key, hold=hold
-        )
+        return self._insert(resolved, used, asked, idempotency_key=idempotency_key, hold=hold)
 
     def _of_key(self, key: str, digest: str) -> Job | None:
         rows = self.store.read("SELECT * FROM jobs WHERE idempotency_key = ?", (key,))
@@ -125,7 +132,7 @@ class Jobs:
             )
         return job_of(rows[0]) if rows else None
 
-    def _resolve(self, settings: Mapping[str, Any]) -> tuple[Resolved, list[str]]:
+    def _resolve(self, settings: Mapping[str, object]) -> tuple[Resolved, list[str]]:
         """Settings with paths for file ids, and the ids."""
         if ours := [name for name in _OURS if settings.get(name) not in (None, False)]:
             raise SettingsError(
@@ -144,11 +151,11 @@ class Jobs:
             values["model"] = _absolute(values["model"])
         return load(arguments=values), used
 
-    def _paths_of(self, given: Any, used: list[str]) -> Any:
+    def _paths_of(self, given: object, used: list[str]) -> object:
         many = [given] if isinstance(given, str) else given
         if not isinstance(many, list | tuple):
             return given  # refused by the settings, with their words
-        found = []
+        found: list[object] = []
         for one in many:
             if isinstance(one, str) and one.startswith("file-"):
                 found.append(str(self.files.path(one)))
@@ -161,18 +168,17 @@ class Jobs:
         self,
         resolved: Resolved,
         used: Sequence[str],
-        request: Mapping[str, Any],
-        digest: str,
+        asked: _Asked,
         *,
         idempotency_key: str | None = None,
         hold: bool = False,
         retry_of: Job | None = None,
     ) -> Job:
-        row = self._row(resolved, request, retry_of)
+        id, now, digest = new_id("ftjob-"), time.time(), asked.digest()
+        row = self._row(id, now, resolved, asked, retry_of)
         state: State = "created" if hold else "queued"
         row |= {"state": state, "idempotency_key": idempotency_key, "request_hash": digest}
-        row["queued_at"] = None if hold else row["created_at"]
-        id, now = row["id"], row["created_at"]
+        row["queued_at"] = None if hold else now
         with self.store.write() as connection:
             waiting = connection.execute(
                 "SELECT count(*) FROM jobs WHERE state IN ('created', 'queued')"
@@ -205,26 +211,26 @@ class Jobs:
         return self.get(id)
 
     def _row(
-        self, resolved: Resolved, request: Mapping[str, Any], retry_of: Job | None
-    ) -> dict[str, Any]:
+        self, id: str, now: float, resolved: Resolved, asked: _Asked, retry_of: Job | None
+    ) -> dict[str, object]:
         """What the row of a new job begins with."""
-        id, settings = new_id("ftjob-"), resolved.settings
+        settings = resolved.settings
         about = map(slug, (settings.model, settings.dataset[0]))
-        title = slug(request["name"]) or "-".join(filter(None, about))
+        title = slug(asked.name) or "-".join(filter(None, about))
         folder = f"{time.strftime('%Y-%m-%d')}-{title}-{id[-8:]}"
         return {
             "id": id,
-            "kind": request["kind"],
-            "name": safe_label(request["name"]) if request["name"] else "",
-            "priority": _checked_priority(request["priority"]),
-            "given": to_json(request["settings"]),
+            "kind": asked.kind,
+            "name": safe_label(asked.name) if asked.name else "",
+            "priority": _checked_priority(asked.priority),
+            "given": to_json(asked.settings),
             "resolved": to_json({**resolved.as_dict(), "config": resolved.config_text}),
-            "suffix": request["suffix"],
+            "suffix": asked.suffix,
             "num_devices": settings.devices,
             "run_path": str(retry_of.run_path if retry_of else self.home / "runs" / folder),
-            "metadata": to_json(request["metadata"]),
+            "metadata": to_json(asked.metadata),
             "retry_of": retry_of.id if retry_of else None,
-            "created_at": time.time(),
+            "created_at": now,
         }
 
     def release(self, id: str) -> Job:
@@ -305,24 +311,18 @@ class Jobs:
         except sqlite3.IntegrityError as error:
             raise wrong_state(job, "retry", "another job works in its run directory") from error
 
-    def clone(self, id: str, /, **changes: Any) -> Job:
+    def clone(self, id: str, /, **changes: object) -> Job:
         """A new job with the settings of another; `changes` are settings that differ."""
         return self._again(self.get(id), changes=changes)
 
     def _again(
-        self, job: Job, *, retry_of: Job | None = None, changes: Mapping[str, Any] | None = None
+        self, job: Job, *, retry_of: Job | None = None, changes: Mapping[str, object] | None = None
     ) -> Job:
-        request: dict[str, Any] = {
-            "settings": {**job.given, **(changes or {})},
-            "name": job.name,
-            "priority": job.priority,
-            "kind": job.kind,
-            "metadata": dict(job.metadata),
-            "suffix": job.suffix,
-        }
-        resolved, used = self._resolve(request["settings"])
+        settings = {**job.given, **(changes or {})}
+        asked = _Asked(settings, job.name, job.priority, job.kind, dict(job.metadata), job.suffix)
+        resolved, used = self._resolve(settings)
         self.may_use(resolved)
-        return self._insert(resolved, used, request, _digest(request), retry_of=retry_of)
+        return self._insert(resolved, used, asked, retry_of=retry_of)
 
     def change(self, id: str, *, priority: int | None = None, name: str | None = None) -> Job:
         """Set the priority, the name, or both.
@@ -369,7 +369,7 @@ class Jobs:
                 connection.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
 
 
-def _absolute(name: Any) -> Any:
+def _absolute(name: object) -> object:
     """A file or folder that is there by its whole path: the server may be started elsewhere next time."""
     if not isinstance(name, str) or "/" not in name or name.startswith("/"):
         return name
@@ -378,11 +378,6 @@ def _absolute(name: Any) -> Any:
         return str(path.absolute()) if path.exists() else name
     except (OSError, RuntimeError, ValueError):  # a name that can be no path is none
         return name
-
-
-def _digest(request: Mapping[str, Any]) -> str:
-    text = json.dumps(request, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _checked_priority(priority: int) -> int:

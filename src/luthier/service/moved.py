@@ -1,7 +1,6 @@
 """A data folder that was moved: what the database says about places follows it."""
 
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode_ours
 from luthier.service.store import Store, to_json
@@ -35,7 +34,7 @@ def follow_move(store: Store, home: Path) -> int:
     return changed
 
 
-def _moved(value: Any, old: Path, home: Path) -> Any:
+def _moved(value: object, old: Path, home: Path) -> object:
     if isinstance(value, str):
         inside = value.startswith(f"{old}/")
         return str(home / value[len(str(old)) + 1 :]) if inside else value

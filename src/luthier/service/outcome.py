@@ -3,7 +3,6 @@
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode_ours
 from luthier.errors import WorkerLostError
@@ -101,7 +100,7 @@ def last_lines(path: Path, count: int = 3) -> str:
     return " | ".join(line.strip()[:300] for line in lines[-count:])
 
 
-def from_json(text: str) -> dict[str, Any]:
+def from_json(text: str) -> dict[str, object]:
     """A stored mapping."""
-    value: dict[str, Any] = decode_ours(text)
+    value: dict[str, object] = decode_ours(text)
     return value

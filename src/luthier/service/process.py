@@ -13,13 +13,14 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
 
 from luthier import children
 from luthier.bounded import decode_ours
 from luthier.locks import Owner, read_owner
+from luthier.process_messages import WarmMessage, WarmRequest
 from luthier.service.records import Job
 
 MARK = "LUTHIER_JOB"
@@ -111,7 +112,7 @@ class WarmStart:
     ) -> Launched:
         """Ask for an attempt; the answer comes with a later `poll`."""
         launched = Launched(job, attempt)
-        request = {
+        request: WarmRequest = {
             "run": str(run), "job": job, "attempt": attempt, "environment": dict(env), "log": str(log)
         }  # fmt: skip
         self._waiting[job, attempt] = launched
@@ -160,14 +161,14 @@ class WarmStart:
         if not self._waiting and not self._running and idle > self.idle_s:
             self._gone()
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, message: WarmMessage) -> None:
         if "started" in message:
             pid = message["started"]
             launched = self._waiting.pop((message["job"], message["attempt"]))
             launched.owner = Owner.of(pid)
             self._running[pid] = launched
-        elif message.get("ended") in self._running:
-            self._running.pop(message["ended"]).status = message["status"]
+        elif (ended := message.get("ended")) in self._running:
+            self._running.pop(ended).status = message["status"]
             self._used = time.monotonic()
 
     def _gone(self, *, keep: bool = False) -> None:

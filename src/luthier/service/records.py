@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode_ours
 from luthier.locks import Owner
@@ -31,9 +30,9 @@ class Job:
     id: str
     name: str
     state: State
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     provenance: Mapping[str, str]
-    given: Mapping[str, Any]
+    given: Mapping[str, object]
     run_path: Path
     priority: int = 0
     kind: str = "train"

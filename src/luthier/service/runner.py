@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 
@@ -52,7 +52,7 @@ class Starter(Protocol):
     """How processes are started."""
 
     def start(
-        self, run: Any, job: str, attempt: int, env: Mapping[str, str], log: Any
+        self, run: Path, job: str, attempt: int, env: Mapping[str, str], log: Path
     ) -> Launched: ...
     def poll(self) -> None: ...
     def close(self) -> None: ...
@@ -367,7 +367,9 @@ class Runner:
         where = (str(job.run_path), "where the service keeps its runs")
         again = (True, "the service goes on where an attempt before this one stopped")
         resolved = Resolved.from_dict(saved).fill(output_dir=where, resume=again)
-        return Launch(resolved.with_text(saved["config"]), Wishes(samples=SAMPLES), job.attempts)
+        return Launch(
+            resolved.with_text(str(saved["config"])), Wishes(samples=SAMPLES), job.attempts
+        )
 
     def _starter(self, devices: list[str]) -> Starter:
         warm = devices == ["cpu"] if self._warm is None else self._warm

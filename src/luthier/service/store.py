@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from luthier import locks
 from luthier.durable import free_bytes, make_folders, write_atomic
@@ -182,7 +182,7 @@ class Store:
                     raise self._explain(error) from error
                 raise
 
-    def read(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+    def read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """Rows of a query."""
         with self._lock:
             try:
@@ -261,6 +261,6 @@ def refuse_network(folder: Path, mounts: str | None = None) -> None:
         )
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """A value as it is stored: compact, no NaN."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -25,6 +25,7 @@ from luthier.data.types import Message
 from luthier.errors import ChatBusyError, LuthierError, RunBusyError, SettingsError
 from luthier.inference.completion import Wanted, complete
 from luthier.inference.generate import PrefixCache
+from luthier.process_messages import AnswerEvent
 from luthier.recipes.after.open_model import Opened, open_model, training_of
 from luthier.recipes.after.rendering import Rendering, open_rendering, read_dialogue
 from luthier.recipes.run.trainee import quantisation_of
@@ -152,7 +153,7 @@ class ChatWorker:
             for event in self._events(request):
                 if request["id"] in self._cancelled:
                     raise CancelledError
-                self._lines.write({"id": request["id"], **event})
+                self._lines.write({**event, "id": request["id"]})
         except CancelledError:
             self._lines.write({"id": request["id"], "type": "cancelled"})
         except LuthierError as error:
@@ -164,7 +165,7 @@ class ChatWorker:
         finally:
             self._cancelled.discard(request["id"])
 
-    def _events(self, request: Request) -> Iterator[dict[str, Any]]:
+    def _events(self, request: Request) -> Iterator[AnswerEvent]:
         name = request["model"]
         if not self._models.has(name):
             yield {"type": "loading", "model": name}

@@ -8,9 +8,9 @@ in a process that was started with limits of memory and time and ends with its t
 
 import sys
 import traceback
-from typing import Any
 
 from luthier.errors import LuthierError
+from luthier.process_messages import HelperAnswer
 from luthier.worker.lines import Lines
 from luthier.worker.tasks import TASKS
 
@@ -20,7 +20,7 @@ def main() -> int:
     lines = Lines()
     body = next(lines.read())
     try:
-        answer: dict[str, Any] = {"result": TASKS[body["task"]](body["request"])}
+        answer: HelperAnswer = {"result": TASKS[body["task"]](body["request"])}
     except LuthierError as error:
         answer = {"error": error.as_dict()}
     except MemoryError:

@@ -21,7 +21,7 @@ class Lines:
         self._out: TextIO = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
         os.dup2(2, 1)
 
-    def write(self, body: Mapping[str, Any]) -> None:
+    def write(self, body: Mapping[str, object]) -> None:
         """Send one object at once."""
         text = json.dumps(body, allow_nan=False)  # ASCII: half a surrogate pair survives too
         with self._lock:

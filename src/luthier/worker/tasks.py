@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luthier.config.read import Resolved
 
 Request = Mapping[str, Any]
+Reply = Mapping[str, object]
 
 
-def preview(request: Request) -> dict[str, Any]:
+def preview(request: Request) -> Reply:
     """Rows as training gets them: `settings`, `first` (1 is the first row), `count`."""
     from luthier.config import read
     from luthier.recipes.before.preview import previews
@@ -16,7 +20,7 @@ def preview(request: Request) -> dict[str, Any]:
     return previews(resolved.settings, first=request.get("first", 1), count=request["count"])
 
 
-def render(request: Request) -> dict[str, Any]:
+def render(request: Request) -> Reply:
     """The prompt that `messages` (and `tools`) make for `model`: its text, tokens and pieces."""
     from luthier.recipes.after.rendering import open_rendering, read_dialogue
     from luthier.sources.source import resolve_source
@@ -34,7 +38,7 @@ def render(request: Request) -> dict[str, Any]:
     }
 
 
-def describe_model(request: Request) -> dict[str, Any]:
+def describe_model(request: Request) -> Reply:
     """What `model` is: folders, family, adapter, the limits of its tokenizer and context."""
     from luthier.gallery import context_length
     from luthier.recipes.after.rendering import open_rendering
@@ -54,21 +58,21 @@ def describe_model(request: Request) -> dict[str, Any]:
     }
 
 
-def check(request: Request) -> dict[str, Any]:
+def check(request: Request) -> Reply:
     """The doctor's report of `files` for `model` (or the starter), `objective` and `columns`."""
     from luthier.recipes.before.check import check_data
 
     return check_data(_resolved(request)).to_dict()
 
 
-def raw(request: Request) -> dict[str, Any]:
+def raw(request: Request) -> Reply:
     """The first `count` rows of `file` as they were written, and what their columns may hold."""
     from luthier.recipes.before.raw_rows import raw_rows
 
     return raw_rows(request["file"], count=request["count"])
 
 
-def fix(request: Request) -> dict[str, Any]:
+def fix(request: Request) -> Reply:
     """`file`, read with `columns`, with the safe fixes applied, as `target`; what was done."""
     from luthier.data import doctor
 
@@ -79,7 +83,7 @@ def fix(request: Request) -> dict[str, Any]:
     return {"done": done, "rows": report["rows"], "written": report["written"]}
 
 
-def advise(request: Request) -> dict[str, Any]:
+def advise(request: Request) -> Reply:
     """Settings for `model` and `files`, each with its reason in `lang`, towards a `goal`."""
     from luthier.recipes.before.advise import advise_run
 
@@ -87,7 +91,7 @@ def advise(request: Request) -> dict[str, Any]:
     return advice.to_dict()
 
 
-def _resolved(request: Request) -> Any:
+def _resolved(request: Request) -> "Resolved":
     from luthier.config import read
 
     given = {"model": request.get("model") or "starter", "dataset": list(request["files"])}
@@ -95,7 +99,7 @@ def _resolved(request: Request) -> Any:
     return read.load({**given, **{name: value for name, value in said.items() if value}}, {})
 
 
-def batches(request: Request) -> dict[str, Any]:
+def batches(request: Request) -> Reply:
     """Peak and time of batch sizes and lengths for a run with `settings` on `device`."""
     from luthier.planner.device import Device
     from luthier.recipes.before.batches import batch_table
@@ -106,7 +110,7 @@ def batches(request: Request) -> dict[str, Any]:
     return batch_table(make_plan(dict(request["settings"]), device=device)).to_dict()
 
 
-def plan(request: Request) -> dict[str, Any]:
+def plan(request: Request) -> Reply:
     """What a run with `settings` takes on `device` (this machine where it is null)."""
     from luthier.planner.device import Device
     from luthier.recipes.before.planned import make_plan
@@ -116,7 +120,7 @@ def plan(request: Request) -> dict[str, Any]:
     return {**found.plan.to_dict(), "resolved": found.settings.model_dump(mode="json")}
 
 
-def gallery_marks(request: Request) -> dict[str, Any]:
+def gallery_marks(request: Request) -> Reply:
     """Whether models of the gallery (`names`, or all) fit `device`, by method."""
     from luthier.gallery import all_models
     from luthier.planner.device import Device, this_machine
@@ -134,7 +138,7 @@ def gallery_marks(request: Request) -> dict[str, Any]:
     return {"device": device.name, "marks": marks}
 
 
-def formats(request: Request) -> dict[str, Any]:
+def formats(request: Request) -> Reply:
     """The formats of rows that are recognised, with an example of each."""
     from luthier.data.formats import FORMATS
 
@@ -143,7 +147,7 @@ def formats(request: Request) -> dict[str, Any]:
     return {"formats": found}
 
 
-TASKS: dict[str, Callable[[Request], dict[str, Any]]] = {
+TASKS: dict[str, Callable[[Request], Reply]] = {
     "preview": preview,
     "render": render,
     "describe_model": describe_model,

@@ -16,11 +16,11 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 import luthier.recipes.run.job
 from luthier import events
 from luthier.bounded import decode_ours
+from luthier.process_messages import WarmMessage, WarmRequest
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """Of the models most used, so that a child does not have to import them."""
@@ -58,14 +58,14 @@ def serve() -> None:
                 _fork(decode_ours(line))
 
 
-def _fork(request: dict[str, Any]) -> None:
+def _fork(request: WarmRequest) -> None:
     pid = os.fork()
     if pid == 0:
         _child(request)
     _say({"started": pid, "job": request["job"], "attempt": request["attempt"]})
 
 
-def _child(request: dict[str, Any]) -> None:
+def _child(request: WarmRequest) -> None:
     status = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -101,7 +101,7 @@ def _reap() -> None:
         _say({"ended": pid, "status": os.waitstatus_to_exitcode(status)})
 
 
-def _say(message: dict[str, Any]) -> None:
+def _say(message: WarmMessage) -> None:
     try:
         os.write(1, json.dumps(message).encode() + b"\n")
     except BrokenPipeError:

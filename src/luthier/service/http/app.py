@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.errors import LuthierError
@@ -92,7 +93,7 @@ def _routes(parts: Parts) -> FastAPI:
         own_session, v1_files, v1_uploads, v1_jobs, v1_models, v1_chat, own_machine, own_jobs, own_data,
     ):  # fmt: skip
         routes.include_router(module.router)
-    handlers: dict[Any, Any] = {
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         envelope.ApiError: envelope.on_api_error,
         LuthierError: envelope.on_luthier_error,
         HTTPException: envelope.on_http_error,
@@ -127,7 +128,7 @@ class Application:
     def __init__(self, guarded: ASGIApp, routes: FastAPI, parts: Parts) -> None:
         self._guarded, self.routes, self.parts = guarded, routes, parts
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
         await self._guarded(scope, receive, send)
 

@@ -1,12 +1,15 @@
 """What is told live about a job and about the machine: at most twice a second."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from luthier.errors import JobNotFoundError, LuthierError
+from luthier.json_values import JsonObject, object_of
+from luthier.service.http import schemas
+from luthier.service.http.live.history import History
 from luthier.service.http.live.streams import NAMELESS, Feed
 from luthier.service.http.machine import machine
 from luthier.service.http.models import shown_model
+from luthier.service.http.page_schemas import JobView
 from luthier.service.http.parts import Parts
 from luthier.service.records import Job
 
@@ -14,8 +17,8 @@ TOLD = frozenset(
     {"evaluated", "checkpoint", "warning", "notice", "planned", "resumed", "sample", "failed",
      "finished", "plan_checked", "data", "reference"}
 )  # fmt: skip
-Wire = Callable[[Mapping[str, Any], str], dict[str, Any]]
-News = list[tuple[str, Any]]
+Wire = Callable[[JsonObject, str], schemas.JobEvent]
+News = list[tuple[str, object]]
 
 
 def job_feed(found: Parts, job_id: str, *, wire: Wire | None = None) -> Feed:
@@ -31,7 +34,7 @@ def job_feed(found: Parts, job_id: str, *, wire: Wire | None = None) -> Feed:
 class _JobNews:
     def __init__(self, found: Parts, job_id: str, wire: Wire | None) -> None:
         self._found, self._id, self._wire = found, job_id, wire
-        self._seen: dict[str, Any] = {}
+        self._seen: JobView | None = None
         self._count = 0
         self._started = False
 
@@ -51,7 +54,7 @@ class _JobNews:
         news += [("monitor", history.last_monitor)] if history.last_monitor else []
         return [*news, *([("", None)] if job.ended else [])]
 
-    def _mark(self, history: Any) -> None:
+    def _mark(self, history: History) -> None:
         self._step, self._sample = history.last_step, history.last_monitor
         self._last = history.events[-1] if history.events else None
 
@@ -83,11 +86,13 @@ class _JobNews:
         for kind, event in news:
             if kind not in ("monitor", "reference"):
                 self._count += 1
-                told.append((NAMELESS, self._wire(event, f"ftevent-{tail}-s{self._count}")))
+                told.append(
+                    (NAMELESS, self._wire(object_of(event), f"ftevent-{tail}-s{self._count}"))
+                )
         return [*told, *([("", None)] if job.ended else [])]
 
 
-def _after(events: list[dict[str, Any]], last: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _after(events: list[JsonObject], last: JsonObject | None) -> list[JsonObject]:
     """Events behind the one that was last; all of them where it is no longer there."""
     for position in range(len(events) - 1, -1, -1):
         if events[position] is last:
@@ -95,7 +100,7 @@ def _after(events: list[dict[str, Any]], last: dict[str, Any] | None) -> list[di
     return list(events)
 
 
-def state_of(found: Parts, job: Job) -> dict[str, Any]:
+def state_of(found: Parts, job: Job) -> JobView:
     """What a list of jobs shows of one."""
     return {
         "id": job.id,
@@ -132,8 +137,8 @@ class _AllNews:
 
     def __init__(self, found: Parts) -> None:
         self._found, self._turn = found, 0
-        self._seen: dict[str, dict[str, Any]] = {}
-        self._steps: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, JobView] = {}
+        self._steps: dict[str, JsonObject] = {}
 
     def _jobs(self) -> list[Job]:
         return list(self._found.jobs.listing.all(limit=100)[0])

@@ -5,11 +5,11 @@ import importlib.util
 import shutil
 import threading
 import time
-from typing import Any
 
 import psutil
 
 from luthier import children
+from luthier.service.http.page_schemas import DeviceView, MachineView
 from luthier.service.http.parts import Parts
 from luthier.service.states import ACTIVE
 
@@ -23,22 +23,22 @@ class _Devices:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._read: list[dict[str, Any]] = []
+        self._read: list[DeviceView] = []
         self._moment = 0.0
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[DeviceView]:
         """Every GPU of the machine, or the processor where there is none."""
         with self._lock:
             if not self._read or time.monotonic() - self._moment > FRESH_S:
                 self._read = _gpus() or [_processor()]
                 self._moment = time.monotonic()
-            return [dict(one) for one in self._read]
+            return [one.copy() for one in self._read]
 
 
 _DEVICES = _Devices()
 
 
-def machine(found: Parts) -> dict[str, Any]:
+def machine(found: Parts) -> MachineView:
     """The body of `/api/machine`."""
     counts = found.jobs.table.counts()
     holders = {device: job.id for job in found.jobs.table.active() for device in job.devices}
@@ -64,7 +64,7 @@ def machine(found: Parts) -> dict[str, Any]:
     }
 
 
-def _processor() -> dict[str, Any]:
+def _processor() -> DeviceView:
     memory = psutil.virtual_memory()
     return {
         "id": "cpu",
@@ -78,7 +78,7 @@ def _processor() -> dict[str, Any]:
     }
 
 
-def _gpus() -> list[dict[str, Any]]:
+def _gpus() -> list[DeviceView]:
     if importlib.util.find_spec("pynvml") is not None:
         return _from_nvml()
     query = (f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits")
@@ -86,7 +86,7 @@ def _gpus() -> list[dict[str, Any]]:
     return [_from_line(line) for line in said.splitlines() if line.count(",") == 7]
 
 
-def _from_line(line: str) -> dict[str, Any]:
+def _from_line(line: str) -> DeviceView:
     index, name, _, total, used, percent, celsius, watts = (
         part.strip() for part in line.split(",")
     )
@@ -109,19 +109,19 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _from_nvml() -> list[dict[str, Any]]:
+def _from_nvml() -> list[DeviceView]:
     library = importlib.import_module("pynvml")
     try:
         library.nvmlInit()
     except library.NVMLError:
         return []
-    found = []
+    found: list[DeviceView] = []
     for index in range(library.nvmlDeviceGetCount()):
         handle = library.nvmlDeviceGetHandleByIndex(index)
         memory = library.nvmlDeviceGetMemoryInfo(handle)
         name = library.nvmlDeviceGetName(handle)
 
-        def ask(question: str, *more: Any, of: Any = handle) -> float | None:
+        def ask(question: str, *more: object, of: object = handle) -> float | None:
             try:
                 answer = getattr(library, question)(of, *more)
             except library.NVMLError:

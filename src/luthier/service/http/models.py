@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 from luthier.errors import SettingsError
 from luthier.gallery import find_model, nearest_names
+from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError
 from luthier.service.http.door.policy import refuse_path
 from luthier.service.http.door.refusals import refusal
@@ -98,7 +98,7 @@ def _unknown(name: str, param: str, status: int) -> ApiError:
     )
 
 
-def list_models(found: Parts) -> list[dict[str, Any]]:
+def list_models(found: Parts) -> list[schemas.ModelObject]:
     """The starter model, models that were fetched or added, and tuned ones."""
     models = [model_object("starter", 0, kind="base", local=True)]
     folder = found.home / "models"
@@ -113,7 +113,7 @@ def list_models(found: Parts) -> list[dict[str, Any]]:
     return models
 
 
-def tuned_object(found: Parts, job: Job) -> dict[str, Any]:
+def tuned_object(found: Parts, job: Job) -> schemas.ModelObject:
     """The model of a finished job."""
     settings = job.settings
     return model_object(
@@ -127,7 +127,7 @@ def tuned_object(found: Parts, job: Job) -> dict[str, Any]:
     )
 
 
-def one_model(found: Parts, name: str) -> dict[str, Any]:
+def one_model(found: Parts, name: str) -> schemas.ModelObject:
     """A model by its name.
 
     Raises:

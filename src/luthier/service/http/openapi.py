@@ -1,9 +1,8 @@
 """The OpenAPI document: what the framework finds, with security and errors on every operation."""
 
-from typing import Any
-
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
 
 from luthier.service.http.door.guard import PUBLIC
 
@@ -18,7 +17,7 @@ ERROR = {"$ref": "#/components/schemas/ErrorEnvelope"}
 def install(app: FastAPI) -> None:
     """Make `app.openapi` give the document."""
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> dict[str, object]:
         if app.openapi_schema is None:
             app.openapi_schema = document(app)
         return app.openapi_schema
@@ -26,7 +25,7 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def document(app: FastAPI) -> dict[str, object]:
     """The document of an application."""
     made = get_openapi(
         title="luthier",
@@ -39,7 +38,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     from luthier.service.http.schemas import ErrorEnvelope
 
-    shape = ErrorEnvelope.model_json_schema(ref_template="#/components/schemas/{model}")
+    shape = TypeAdapter(ErrorEnvelope).json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(shape.pop("$defs", {}))
     schemas["ErrorEnvelope"] = shape
     made["components"]["securitySchemes"] = SCHEMES

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 
@@ -64,8 +63,8 @@ class Parts:
         return self.histories.of(job.run_path).update()
 
     def help(
-        self, task: str, request: Mapping[str, Any], *, timeout_s: float = 60.0
-    ) -> dict[str, Any]:
+        self, task: str, request: Mapping[str, object], *, timeout_s: float = 60.0
+    ) -> Mapping[str, object]:
         """The answer of a helper process; blocks.
 
         Raises:

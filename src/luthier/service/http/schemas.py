@@ -1,34 +1,60 @@
-"""Shapes of replies, for the OpenAPI document; tests hold the replies to them."""
+"""Shapes of replies: what the routes return, as types, and what the OpenAPI document shows.
 
-from typing import Any, Literal
+A reply may grow; what is named here stays.  The type checker holds the code to them, tests the
+replies on the wire.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Mapping, Sequence
+from typing import Generic, Literal, NotRequired, TypeVar
+
+from typing_extensions import TypedDict
+
+Free = Mapping[str, object]
+"""An object whose names depend on the run: settings, figures, what a helper found."""
+
+WireState = Literal[
+    "validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"
+]
+Level = Literal["info", "warn", "error"]
 
 
-class Reply(BaseModel):
-    """A reply may grow; what is named here stays."""
+class Identified(TypedDict):
+    """What can stand in a list."""
 
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    id: str
 
 
-class ErrorBody(Reply):
+Item = TypeVar("Item", bound=Identified)
+
+
+class Page(TypedDict, Generic[Item]):
+    """A page of any list, with the ids of its ends where it has any."""
+
+    object: Literal["list"]
+    data: Sequence[Item]
+    has_more: bool
+    first_id: NotRequired[str | None]
+    last_id: NotRequired[str | None]
+
+
+class ErrorBody(TypedDict):
     """A refusal: what (with the value), why (with the rule), fix (to paste)."""
 
     message: str
     type: str
     param: str | None
     code: str | None
-    why: str | None = None
-    fix: str | None = None
+    why: NotRequired[str | None]
+    fix: NotRequired[str | None]
 
 
-class ErrorEnvelope(Reply):
+class ErrorEnvelope(TypedDict):
     """How every error is told."""
 
     error: ErrorBody
 
 
-class Deleted(Reply):
+class Deleted(TypedDict):
     """Something is gone."""
 
     id: str
@@ -36,7 +62,7 @@ class Deleted(Reply):
     deleted: bool
 
 
-class FileObject(Reply):
+class FileObject(TypedDict):
     """An uploaded file."""
 
     id: str
@@ -48,17 +74,20 @@ class FileObject(Reply):
     status: Literal["uploaded", "processed", "error"]
     expires_at: int | None
     status_details: str | None
+    luthier: NotRequired[Free]
 
 
-class FileList(Reply):
+class FileList(TypedDict):
     """A page of files."""
 
     object: Literal["list"]
-    data: list[FileObject]
+    data: Sequence[FileObject]
     has_more: bool
+    first_id: NotRequired[str]
+    last_id: NotRequired[str]
 
 
-class UploadObject(Reply):
+class UploadObject(TypedDict):
     """A file that arrives in parts."""
 
     id: str
@@ -72,7 +101,7 @@ class UploadObject(Reply):
     file: FileObject | None
 
 
-class UploadPart(Reply):
+class UploadPart(TypedDict):
     """A part of it."""
 
     id: str
@@ -81,15 +110,31 @@ class UploadPart(Reply):
     upload_id: str
 
 
-class JobError(Reply):
+class JobError(TypedDict):
     """Why a job failed."""
 
     code: str
     message: str
     param: str | None
+    why: NotRequired[str]
+    fix: NotRequired[str]
 
 
-class FineTuningJob(Reply):
+class JobDetails(TypedDict):
+    """What OpenAI's schema lacks of a job."""
+
+    name: str
+    state: str
+    priority: int
+    attempts: int
+    retries: int
+    devices: Sequence[str]
+    run: str
+    settings: Free
+    provenance: Mapping[str, str]
+
+
+class FineTuningJob(TypedDict):
     """A fine-tuning job; `luthier` has its settings, resolved, with where each came from."""
 
     id: str
@@ -99,59 +144,54 @@ class FineTuningJob(Reply):
     model: str
     fine_tuned_model: str | None
     organization_id: str
-    status: Literal[
-        "validating_files",
-        "queued",
-        "running",
-        "pausing",
-        "paused",
-        "succeeded",
-        "failed",
-        "cancelled",
-    ]
+    status: WireState
     training_file: str
     validation_file: str | None
-    hyperparameters: dict[str, Any]
-    method: dict[str, Any]
+    hyperparameters: Free
+    method: Free
     seed: int
-    result_files: list[str]
+    result_files: Sequence[str]
     trained_tokens: int | None
     estimated_finish: int | None
     error: JobError | None
-    integrations: list[dict[str, Any]] | None
-    metadata: dict[str, str] | None
-    luthier: dict[str, Any]
+    integrations: Sequence[Free] | None
+    metadata: Mapping[str, str] | None
+    luthier: JobDetails
 
 
-class FineTuningJobList(Reply):
+class FineTuningJobList(TypedDict):
     """A page of jobs, newest first."""
 
     object: Literal["list"]
-    data: list[FineTuningJob]
+    data: Sequence[FineTuningJob]
     has_more: bool
+    first_id: NotRequired[str]
+    last_id: NotRequired[str]
 
 
-class JobEvent(Reply):
+class JobEvent(TypedDict):
     """Something that happened in a job; metrics are in `data`."""
 
     id: str
     object: Literal["fine_tuning.job.event"]
     created_at: int
-    level: Literal["info", "warn", "error"]
+    level: Level
     message: str
     type: Literal["message", "metrics"]
-    data: dict[str, Any]
+    data: Free
 
 
-class JobEventList(Reply):
+class JobEventList(TypedDict):
     """A page of events, newest first."""
 
     object: Literal["list"]
-    data: list[JobEvent]
+    data: Sequence[JobEvent]
     has_more: bool
+    first_id: NotRequired[str]
+    last_id: NotRequired[str]
 
 
-class Checkpoint(Reply):
+class Checkpoint(TypedDict):
     """A saved state of a job."""
 
     id: str
@@ -160,138 +200,79 @@ class Checkpoint(Reply):
     fine_tuned_model_checkpoint: str
     fine_tuning_job_id: str
     step_number: int
-    metrics: dict[str, float]
+    metrics: Mapping[str, float]
+    luthier: NotRequired[Free]
 
 
-class CheckpointList(Reply):
+class CheckpointList(TypedDict):
     """A page of checkpoints, newest first."""
 
     object: Literal["list"]
-    data: list[Checkpoint]
+    data: Sequence[Checkpoint]
     has_more: bool
-    first_id: str | None = None
-    last_id: str | None = None
+    first_id: NotRequired[str | None]
+    last_id: NotRequired[str | None]
 
 
-class Model(Reply):
+class ModelObject(TypedDict):
     """A model that can be named in a request."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    luthier: NotRequired[Free]
 
 
-class ModelList(Reply):
+class ModelList(TypedDict):
     """Every model at hand."""
 
     object: Literal["list"]
-    data: list[Model]
+    data: Sequence[ModelObject]
 
 
-class Usage(Reply):
+class Usage(TypedDict):
     """Tokens of an answer."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    luthier: NotRequired[Free]
 
 
-class ChatCompletion(Reply):
+class ChatCompletion(TypedDict):
     """An answer; a stream sends `chat.completion.chunk` objects and then `[DONE]`."""
 
     id: str
     object: Literal["chat.completion"]
     created: int
     model: str
-    choices: list[dict[str, Any]]
-    usage: Usage | None = None
+    choices: Sequence[Free]
+    usage: NotRequired[Usage | None]
+    system_fingerprint: NotRequired[str | None]
 
 
-class Completion(Reply):
+class Completion(TypedDict):
     """A continuation of a text."""
 
     id: str
     object: Literal["text_completion"]
     created: int
     model: str
-    choices: list[dict[str, Any]]
-    usage: Usage | None = None
+    choices: Sequence[Free]
+    usage: NotRequired[Usage | None]
+    system_fingerprint: NotRequired[str | None]
 
 
-class Session(Reply):
+class Session(TypedDict):
     """Who is asking, and what this server is."""
 
     version: str
     authenticated: bool
-    languages: list[str]
-    csrf: str | None = None
-    home: str | None = None
+    languages: Sequence[str]
+    csrf: NotRequired[str | None]
+    home: NotRequired[str | None]
 
 
-class Done(Reply):
-    """It was done."""
-
-    done: bool
-
-
-class Machine(Reply):
-    """Devices, memory, disk and queue of this machine."""
-
-    devices: list[dict[str, Any]]
-    host: dict[str, Any]
-    disk: dict[str, Any]
-    queue: dict[str, Any]
-
-
-class JobView(Reply):
-    """A job as the page shows it in lists."""
-
-    id: str
-    name: str
-    state: str
-    model: str | None
-    priority: int
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-
-
-class JobViewList(Reply):
-    """A page of jobs, newest first."""
-
-    jobs: list[JobView]
-    has_more: bool
-
-
-class JobDetail(Reply):
-    """Everything about one job but its figures."""
-
-    job: JobView
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
-    progress: dict[str, Any]
-
-
-class Metrics(Reply):
-    """Figures of a run, thinned; every series is as long as its x."""
-
-    steps: list[int]
-    series: dict[str, list[float | None]]
-    evaluations: list[dict[str, Any]]
-    markers: list[dict[str, Any]]
-    monitor: dict[str, Any]
-    samples: list[dict[str, Any]]
-    total_points: int
-
-
-class Logs(Reply):
-    """A stretch of what the process of a job printed; `next` is where to go on."""
-
-    text: str
-    next: int = Field(ge=0)
-    size: int = Field(ge=0)
-
-
-class Anything(Reply):
+class Anything(TypedDict):
     """An object."""

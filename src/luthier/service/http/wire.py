@@ -4,16 +4,19 @@ Source: openai-python 3.54.0, whose strict validation the tests run against.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode
+from luthier.config.defaults import Method, Objective, learning_rate_default
+from luthier.json_values import JsonObject, number_of, object_of, whole_of
 from luthier.service.files import File
+from luthier.service.http import schemas
 from luthier.service.http.live.history import History
 from luthier.service.records import Job
+from luthier.service.states import State
 
-WIRE_STATE = {
+WIRE_STATE: Mapping[State, schemas.WireState] = {
     "created": "validating_files",
     "queued": "queued",
     "starting": "running",
@@ -39,7 +42,7 @@ RETURNED_PURPOSES = {"evals": "user_data"}
 """Purposes that may be sent but not returned."""
 
 
-def file_object(file: File) -> dict[str, Any]:
+def file_object(file: File) -> schemas.FileObject:
     """An uploaded file."""
     return {
         "id": file.id,
@@ -58,10 +61,19 @@ def file_object(file: File) -> dict[str, Any]:
     }
 
 
-def page(data: list[dict[str, Any]], has_more: bool, **more: Any) -> dict[str, Any]:
-    """One page of a list."""
-    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
-    return {"object": "list", "data": data, "has_more": has_more, **ends, **more}
+def page(
+    data: Sequence[schemas.Item], has_more: bool, *, empty_ends: bool = False
+) -> schemas.Page[schemas.Item]:
+    """One page of a list.
+
+    Args:
+        empty_ends: Whether an empty page says that it has no ends.
+    """
+    made: schemas.Page[schemas.Item] = {"object": "list", "data": data, "has_more": has_more}
+    if data or empty_ends:
+        made["first_id"] = data[0]["id"] if data else None
+        made["last_id"] = data[-1]["id"] if data else None
+    return made
 
 
 def job_object(
@@ -71,7 +83,7 @@ def job_object(
     model: str,
     file_ids: tuple[str, ...],
     result_files: list[str],
-) -> dict[str, Any]:
+) -> schemas.FineTuningJob:
     """A fine-tuning job.
 
     Args:
@@ -97,7 +109,7 @@ def job_object(
         "validation_file": validation,
         "hyperparameters": {} if kind == "dpo" else hyperparameters,
         "method": {"type": kind, kind: {"hyperparameters": hyperparameters}},
-        "seed": int(settings.get("seed", 0)),
+        "seed": whole_of(settings.get("seed")) or 0,
         "result_files": result_files,
         "trained_tokens": history.trained_tokens if history and history.trained_tokens else None,
         "estimated_finish": _estimated(job, history),
@@ -118,7 +130,7 @@ def job_object(
     }
 
 
-def shortened(settings: Mapping[str, Any]) -> dict[str, Any]:
+def shortened(settings: schemas.Free) -> schemas.Free:
     """Settings as a list of jobs shows them: of a long text its beginning and its length."""
     return {
         name: f"{value[:SHOWN]}... ({len(value):,} characters)"
@@ -128,7 +140,7 @@ def shortened(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error(job: Job) -> dict[str, Any] | None:
+def _error(job: Job) -> schemas.JobError | None:
     if job.state != "failed" or job.error is None:
         return None
     code = str(job.error.get("code", "failed"))
@@ -141,13 +153,16 @@ def _error(job: Job) -> dict[str, Any] | None:
     }
 
 
-def resolved_settings(job: Job) -> tuple[dict[str, Any], dict[str, str], bool]:
+def resolved_settings(job: Job) -> tuple[dict[str, object], dict[str, str], bool]:
     """Settings and where each came from: those of the run once it has planned, and whether it has."""
     saved = read_json(job.run_path / "settings.json")
     settings, provenance = dict(job.settings), dict(job.provenance)
     planned = False
-    if isinstance(saved.get("settings"), dict):
-        settings, provenance = saved["settings"], saved.get("provenance") or {}
+    if own := object_of(saved.get("settings")):
+        settings = dict(own)
+        provenance = {
+            name: str(from_) for name, from_ in object_of(saved.get("provenance")).items()
+        }
         planned = True
     given = job.given
     for name in ("dataset", "eval_dataset"):  # file ids, not where the server keeps them
@@ -157,7 +172,7 @@ def resolved_settings(job: Job) -> tuple[dict[str, Any], dict[str, str], bool]:
     return settings, provenance, planned
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """An object from a file of a run; empty where there is none yet."""
     try:
         value = decode(path.read_bytes())
@@ -166,14 +181,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _hyperparameters(settings: Mapping[str, Any], planned: bool) -> dict[str, Any]:
+def _hyperparameters(settings: Mapping[str, object], planned: bool) -> dict[str, object]:
     """OpenAI's few, `auto` until the plan has numbers; its schema knows whole epochs only."""
     epochs, size = settings.get("num_train_epochs"), settings.get("per_device_train_batch_size")
     rate = settings.get("learning_rate")
-    rounds = int(settings.get("gradient_accumulation_steps") or 1) * int(
-        settings.get("devices") or 1
-    )
-    found: dict[str, Any] = {
+    rounds = 1
+    for name in ("gradient_accumulation_steps", "devices"):
+        rounds *= whole_of(settings.get(name)) or 1
+    found: dict[str, object] = {
         "n_epochs": max(1, math.ceil(epochs)) if isinstance(epochs, int | float) else "auto",
         "batch_size": size * rounds if isinstance(size, int) else "auto",
         "learning_rate_multiplier": "auto",
@@ -186,18 +201,18 @@ def _hyperparameters(settings: Mapping[str, Any], planned: bool) -> dict[str, An
     return found
 
 
-def base_rate(settings: Mapping[str, Any]) -> float:
+def base_rate(settings: Mapping[str, object]) -> float:
     """What `learning_rate_multiplier` multiplies: the default of method and objective."""
-    from luthier.config.defaults import learning_rate_default
-
-    method, objective = settings.get("method", "lora"), settings.get("objective", "sft")
+    method: Method = "full" if settings.get("method") == "full" else "lora"
+    objective: Objective = "dpo" if settings.get("objective") == "dpo" else "sft"
     return learning_rate_default(method, objective)[0]
 
 
 def _files(job: Job, file_ids: tuple[str, ...]) -> tuple[str, str | None]:
     def of(name: str) -> list[str]:
         value = job.given.get(name) or []
-        return [value] if isinstance(value, str) else [str(one) for one in value]
+        many = value if isinstance(value, list | tuple) else [value]
+        return [str(one) for one in many]
 
     training = next(iter(of("dataset")), "") or next(iter(file_ids), "")
     return training, next(iter(of("eval_dataset")), None)
@@ -212,19 +227,26 @@ def _estimated(job: Job, history: History | None) -> int | None:
     return None
 
 
-def model_object(name: str, created: float, **more: Any) -> dict[str, Any]:
+def model_object(name: str, created: float, **more: object) -> schemas.ModelObject:
     """A model."""
     owner = "local" if name.startswith("ft:") else "gallery"
-    base = {"id": name, "object": "model", "created": int(created), "owned_by": owner}
-    return {**base, "luthier": more} if more else base
+    made: schemas.ModelObject = {
+        "id": name,
+        "object": "model",
+        "created": int(created),
+        "owned_by": owner,
+    }
+    if more:
+        made["luthier"] = more
+    return made
 
 
-def checkpoint_object(job: Job, event: Mapping[str, Any], history: History) -> dict[str, Any]:
+def checkpoint_object(job: Job, event: JsonObject, history: History) -> schemas.Checkpoint:
     """A checkpoint of a job, with the held-out figures of its step."""
-    step = int(event.get("step") or 0)
+    step = whole_of(event.get("step")) or 0
     evaluated = next(
         (
-            one.get("metrics") or {}
+            object_of(one.get("metrics"))
             for one in history.events
             if one.get("type") == "evaluated" and one.get("step") == step
         ),
@@ -239,7 +261,7 @@ def checkpoint_object(job: Job, event: Mapping[str, Any], history: History) -> d
     return {
         "id": f"ftckpt_{job.id.removeprefix('ftjob-')}_{step}",
         "object": "fine_tuning.job.checkpoint",
-        "created_at": int(event.get("time") or 0),
+        "created_at": int(number_of(event.get("time")) or 0),
         "fine_tuned_model_checkpoint": f"{name}:ckpt-step-{step}",
         "fine_tuning_job_id": job.id,
         "step_number": step,

@@ -8,7 +8,6 @@ carries `x-should-retry: false`.
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -84,7 +83,7 @@ class ApiError(Exception):
         self.status, self.message, self.code, self.param = status, message, code, param
         self.why, self.fix, self.headers = why, fix, dict(headers or {})
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """The envelope."""
         return envelope(
             self.status,
@@ -103,11 +102,11 @@ class ApiError(Exception):
 class ApiJson(JSONResponse):
     """JSON without a number that JSON has not, and without half a surrogate pair that has no bytes."""
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: object) -> bytes:
         return dump(content)
 
 
-def dump(content: Any) -> bytes:
+def dump(content: object) -> bytes:
     """Compact JSON; NaN and infinities are null."""
     try:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -116,7 +115,7 @@ def dump(content: Any) -> bytes:
         return json.dumps(finite(content), allow_nan=False, separators=(",", ":")).encode()
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> object:
     """The value with null for every number that is not finite."""
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
@@ -127,7 +126,7 @@ def finite(value: Any) -> Any:
     return value
 
 
-def envelope(status: int, message: str, **more: Any) -> dict[str, Any]:
+def envelope(status: int, message: str, **more: object) -> dict[str, object]:
     """The body of a refusal."""
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     if more.get("code") == "invalid_api_key":
@@ -222,7 +221,7 @@ async def on_fault(request: Request, error: Exception) -> Response:
     return ApiError(500, "a fault of luthier; the server's log has it", code="fault").response()
 
 
-def _path(place: tuple[Any, ...]) -> str:
+def _path(place: tuple[object, ...]) -> str:
     parts = []
     for part in place:
         if not isinstance(part, int) and not _NAME.fullmatch(str(part)):
@@ -232,7 +231,7 @@ def _path(place: tuple[Any, ...]) -> str:
     return ".".join(parts)[:200]
 
 
-def _said(detail: Mapping[str, Any]) -> str:
+def _said(detail: Mapping[str, object]) -> str:
     message = str(detail.get("msg", "")).removeprefix("Value error, ")
     message = message.replace("Input should", "should")
     given = detail.get("input")

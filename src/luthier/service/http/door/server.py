@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import cast
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from luthier.limits import HEADERS_BYTES, HEADERS_SECONDS
@@ -26,8 +27,9 @@ class PatientProtocol(H11Protocol):
     header_s = HEADERS_SECONDS
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for the first request."""
+        assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
         self._wait()
 
@@ -35,7 +37,8 @@ class PatientProtocol(H11Protocol):
         """Stop waiting once the headers are complete; wait again for those of the next request."""
         super().data_received(data)
         if self.cycle is not None:
-            cast(dict[str, Any], self.cycle.scope)["luthier.abort"] = self.transport.abort
+            scope = cast(MutableMapping[str, object], self.cycle.scope)
+            scope["luthier.abort"] = self.transport.abort
         if self._at_work():
             self._rest()
         elif self._timer is None and data:
@@ -93,8 +96,8 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(app: Any, *, on_close: Callable[[], None], **options: Any) -> Server:
-    """A server of `app`; `options` are those of `uvicorn.Config`."""
+def make_server(app: ASGIApp, *, on_close: Callable[[], None]) -> Server:
+    """A server of `app`."""
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -110,7 +113,6 @@ def make_server(app: Any, *, on_close: Callable[[], None], **options: Any) -> Se
         timeout_graceful_shutdown=GRACE_S,
         limit_concurrency=1500,
         backlog=512,
-        **options,
     )
     return Server(config, on_close=on_close)
 

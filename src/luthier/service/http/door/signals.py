@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from types import FrameType
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last: the terminal is gone
 LAST_S = 4.7
@@ -35,7 +35,7 @@ class Stop:
         if self.asked:
             act()
 
-    def ask(self, number: int, _frame: Any = None) -> None:
+    def ask(self, number: int, _frame: object = None) -> None:
         """The handler of each signal."""
         if self.asked:
             if number == signal.SIGINT:
@@ -56,11 +56,14 @@ class Stop:
         self._closed.set()
 
 
+Handler = Callable[[int, FrameType | None], object] | int | None
+
+
 @contextlib.contextmanager
 def owned() -> Iterator[Stop]:
     """Signals as `Stop` has them, within the block; elsewhere than in the main thread nothing changes."""
     stop = Stop()
-    before: dict[signal.Signals, Any] = {}
+    before: dict[signal.Signals, Handler] = {}
     if threading.current_thread() is threading.main_thread():
         for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup luthier serve

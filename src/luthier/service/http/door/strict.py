@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from luthier.limits import BODY_DEPTH, BODY_DIGITS, BODY_KEYS
 from luthier.service.http.door.envelope import ApiError
@@ -18,7 +18,7 @@ def _refuse(message: str) -> ApiError:
     return ApiError(400, message, code="invalid_json", why="bodies are strict JSON in UTF-8")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         counts = Counter(name for name, _ in pairs)
@@ -49,7 +49,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes) -> object:
     """The value of a body.
 
     Raises:
@@ -71,7 +71,7 @@ def decode(body: bytes) -> Any:
     return value
 
 
-def _check_characters(value: Any) -> None:
+def _check_characters(value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

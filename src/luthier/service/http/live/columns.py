@@ -8,7 +8,6 @@ thinned; a chart gets two points a bucket.  Series share their x, as uPlot needs
 import math
 from array import array
 from collections.abc import Mapping
-from typing import Any
 
 MAX_BUCKETS = 8192
 NOTHING = math.nan
@@ -41,7 +40,7 @@ class Columns:
         """The x of the last point; minus infinity without one."""
         return self._last[-1] if self._last else -math.inf
 
-    def add(self, x: float, values: Mapping[str, Any]) -> None:
+    def add(self, x: float, values: Mapping[str, object]) -> None:
         """One point; what is no finite number is a gap."""
         if not self._count or self._count[-1] >= self._width:
             if len(self._count) >= self._max:

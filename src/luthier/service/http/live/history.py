@@ -8,12 +8,14 @@ the file says so, and where thinned figures cannot be cut there, the file is rea
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from typing_extensions import TypedDict
 
 from luthier.bounded import decode_ours
 from luthier.events import decode, stands
+from luthier.json_values import JsonObject, number_of, object_of, whole_of
 from luthier.runs.tail import Tail
 from luthier.service.http.live.columns import Columns
 
@@ -22,6 +24,25 @@ MAX_EVENTS = 5000
 
 MAX_OPEN = 32
 STEP_SERIES = ("loss", "grad_norm", "learning_rate", "tokens_per_s", "seconds", "tokens")
+
+
+class MonitorSeries(TypedDict):
+    """Figures of the machine over the seconds of a run."""
+
+    elapsed_s: Sequence[float]
+    series: Mapping[str, Sequence[float | None]]
+
+
+class RunFigures(TypedDict):
+    """Figures of a run, thinned; every series is as long as its x."""
+
+    steps: Sequence[int]
+    series: Mapping[str, Sequence[float | None]]
+    evaluations: Sequence[Mapping[str, object]]
+    markers: Sequence[Mapping[str, object]]
+    monitor: MonitorSeries
+    samples: Sequence[Mapping[str, object]]
+    total_points: int
 
 
 class History:
@@ -43,15 +64,15 @@ class History:
     def _reset(self) -> None:
         self._events_tail, self._monitor_tail = self._tails()
         self.steps, self.monitor = Columns(), Columns()
-        self.events: list[dict[str, Any]] = []
-        self.last_step: dict[str, Any] = {}
-        self.last_monitor: dict[str, Any] = {}
-        self.reference: dict[str, Any] = {}
+        self.events: list[JsonObject] = []
+        self.last_step: JsonObject = {}
+        self.last_monitor: JsonObject = {}
+        self.reference: JsonObject = {}
         self.num_events = self.trained_tokens = 0
         self._skip: list[tuple[int, int]] = []
         self._monitor_base = 0.0
 
-    def update(self, on_event: Callable[[dict[str, Any]], None] | None = None) -> "History":
+    def update(self, on_event: Callable[[JsonObject], None] | None = None) -> "History":
         """Read what is new; `on_event` gets each new event, and monitor samples as `monitor`."""
         with self._lock:
             if self._events_tail.replaced() or self._monitor_tail.replaced():
@@ -63,7 +84,7 @@ class History:
                 self._sample(line, on_event)
         return self
 
-    def _read_events(self, on_event: Callable[[dict[str, Any]], None] | None) -> None:
+    def _read_events(self, on_event: Callable[[JsonObject], None] | None) -> None:
         for line in self._events_tail.lines():
             event = decode(line)
             if event is None:
@@ -76,12 +97,11 @@ class History:
             if on_event is not None:
                 on_event(event)
 
-    def _take(self, event: dict[str, Any]) -> bool:
+    def _take(self, event: JsonObject) -> bool:
         """Take in one event; false where a resume asks for what can no longer be told apart."""
         kind = event.get("type")
         self.num_events += 1
-        if kind == "resumed" and isinstance(event.get("from_step"), int):
-            last = event["from_step"]
+        if kind == "resumed" and (last := whole_of(event.get("from_step"))) is not None:
             if self.steps.last_x > last:
                 return False
             self.events = [old for old in self.events if stands(old, last)]
@@ -100,13 +120,13 @@ class History:
                 del self.events[MAX_EVENTS // 2]
         return True
 
-    def _step(self, event: dict[str, Any]) -> None:
+    def _step(self, event: JsonObject) -> None:
         step = event.get("step")
         void = next((last for end, last in self._skip if self._events_tail.offset <= end), None)
         if not isinstance(step, int) or (void is not None and not stands(event, void)):
             return
         values = {name: event.get(name) for name in STEP_SERIES}
-        for name, value in (event.get("metrics") or {}).items():
+        for name, value in object_of(event.get("metrics")).items():
             values.setdefault(str(name)[:80], value)
         if step > self.steps.last_x:
             self.steps.add(step, values)
@@ -114,12 +134,12 @@ class History:
             self.trained_tokens += tokens if isinstance(tokens, int) else 0
         self.last_step = event
 
-    def _sample(self, line: bytes, on_event: Callable[[dict[str, Any]], None] | None) -> None:
+    def _sample(self, line: bytes, on_event: Callable[[JsonObject], None] | None) -> None:
         sample = _parsed(line)
         if sample is None or "elapsed_s" not in sample:
             return
-        elapsed_s = sample["elapsed_s"]
-        if not isinstance(elapsed_s, int | float):
+        elapsed_s = number_of(sample["elapsed_s"])
+        if elapsed_s is None:
             return
         if self._monitor_base + elapsed_s < self.monitor.last_x:  # a resumed run counts from 0
             self._monitor_base = self.monitor.last_x
@@ -130,11 +150,11 @@ class History:
         if on_event is not None:
             on_event({"type": "monitor", **sample})
 
-    def latest(self, kind: str) -> dict[str, Any]:
+    def latest(self, kind: str) -> JsonObject:
         """The last event of a type; empty without one."""
         return next((old for old in reversed(self.events) if old.get("type") == kind), {})
 
-    def metrics(self, points: int) -> dict[str, Any]:
+    def metrics(self, points: int) -> RunFigures:
         """Everything a page of charts needs at first."""
         with self._lock:
             steps, series = self.steps.read(points)
@@ -183,8 +203,9 @@ def _voided(path: Path) -> list[tuple[int, int]]:
         for line in stream:
             offset += len(line)
             event = (decode(line) or {}) if b'"resumed"' in line else {}
-            if event.get("type") == "resumed" and isinstance(event.get("from_step"), int):
-                found.append((offset, event["from_step"]))
+            last = whole_of(event.get("from_step")) if event.get("type") == "resumed" else None
+            if last is not None:
+                found.append((offset, last))
     lowest = max((last for _, last in found), default=0)
     for position in range(len(found) - 1, -1, -1):
         lowest = min(lowest, found[position][1])
@@ -192,7 +213,7 @@ def _voided(path: Path) -> list[tuple[int, int]]:
     return found
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parsed(line: bytes) -> JsonObject | None:
     try:
         value = decode_ours(line)
     except ValueError:  # torn by a kill; the next line is whole again
@@ -200,12 +221,12 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _evaluation(event: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = event.get("metrics") or {}
+def _evaluation(event: JsonObject) -> JsonObject:
+    metrics = object_of(event.get("metrics"))
     return {"step": event.get("step"), "best": event.get("best"), **metrics}
 
 
-def _markers(event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _markers(event: JsonObject) -> Iterator[JsonObject]:
     kind = event.get("type")
     step = event.get("step", event.get("from_step"))
     if kind in ("checkpoint", "resumed", "warning", "finished", "failed", "plan_checked"):

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -29,11 +28,11 @@ STREAM_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 )
-Poll = Callable[[], list[tuple[str, Any]]]
+Poll = Callable[[], list[tuple[str, object]]]
 """Reads what is new, in a thread: names and data of events; `("", ...)` ends the stream."""
 
 
-def encode(name: str, data: Any) -> bytes:
+def encode(name: str, data: object) -> bytes:
     """One event; its data is one line of JSON.  Those for OpenAI's clients have no name."""
     text = json.dumps(finite(data), ensure_ascii=True, separators=(",", ":"))
     named = "" if name == NAMELESS else f"event: {name}\n"
@@ -100,7 +99,7 @@ class Hub:
             if any(not kind for kind, _ in news):
                 watcher.put(None)
 
-    async def in_thread(self, poll: Poll) -> list[tuple[str, Any]]:
+    async def in_thread(self, poll: Poll) -> list[tuple[str, object]]:
         """The result of a poll; one that fails is told to the watchers and in the log."""
         loop = asyncio.get_running_loop()
         try:
@@ -203,7 +202,7 @@ async def _gone(receive: Receive) -> None:
         continue
 
 
-def _abort(scope: Mapping[str, Any]) -> None:
+def _abort(scope: Mapping[str, object]) -> None:
     """Cut the connection: closing it would wait for a client that does not read."""
-    if (cut := scope.get("luthier.abort")) is not None:
+    if callable(cut := scope.get("luthier.abort")):
         cut()

@@ -4,13 +4,15 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, TypedDict
 
 from luthier.bounded import decode
+from luthier.json_values import object_of
+from luthier.process_messages import AnswerEvent, TokenLogprob
+from luthier.service.http import schemas
 
-Event = Mapping[str, Any]
 _TOOL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 _OPENING = "<tool_call>"
 
@@ -20,7 +22,7 @@ class Answer:
     """One of the `n` answers, while it grows."""
 
     text: str = ""
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str = "stop"
 
 
@@ -29,15 +31,15 @@ class Answers:
     """All answers to one request."""
 
     answers: dict[int, Answer] = field(default_factory=dict)
-    usage: dict[str, Any] = field(default_factory=dict)
+    usage: AnswerEvent = field(default_factory=lambda: AnswerEvent(type="usage"))
 
-    def take(self, event: Event) -> None:
+    def take(self, event: AnswerEvent) -> None:
         """Add an event."""
         kind = event["type"]
         if kind == "usage":
-            self.usage = {name: value for name, value in event.items() if name != "type"}
+            self.usage = event
         elif kind in ("delta", "end"):
-            answer = self.answers.setdefault(int(event["index"]), Answer())
+            answer = self.answers.setdefault(event["index"], Answer())
             answer.text += event.get("text", "")
             answer.logprobs += event.get("logprobs") or []
             answer.finish_reason = event.get("finish_reason", answer.finish_reason)
@@ -48,26 +50,27 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(12)}"
 
 
-def usage_object(usage: Mapping[str, Any]) -> dict[str, Any]:
+def usage_object(usage: AnswerEvent) -> schemas.Usage:
     """Counts of tokens, and what else is known in `luthier`."""
-    prompt, completion = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
-    hidden = ("prompt_tokens", "completion_tokens")
-    more = {name: value for name, value in usage.items() if name not in hidden}
-    counted = {
+    prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    hidden = ("type", "prompt_tokens", "completion_tokens")
+    counted: schemas.Usage = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
     }
-    return {**counted, "luthier": more} if more else counted
+    if more := {name: value for name, value in usage.items() if name not in hidden}:
+        counted["luthier"] = more
+    return counted
 
 
-def chat_logprobs(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def chat_logprobs(entries: Iterable[TokenLogprob]) -> dict[str, object]:
     """Log-probabilities of a chat answer."""
     return {"content": [_entry(one) for one in entries], "refusal": None}
 
 
-def _entry(one: Mapping[str, Any]) -> dict[str, Any]:
-    tops = one.get("top") or one.get("top_logprobs") or ()
+def _entry(one: TokenLogprob) -> dict[str, object]:
+    tops = one.get("top") or ()
     return {
         "token": one["token"],
         "logprob": one["logprob"],
@@ -79,7 +82,7 @@ def _entry(one: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def text_logprobs(entries: Iterable[Mapping[str, Any]], offset: int = 0) -> dict[str, Any]:
+def text_logprobs(entries: Iterable[TokenLogprob], offset: int = 0) -> dict[str, object]:
     """Log-probabilities of a completion: four lists of the same length."""
     tokens: list[str] = []
     values: list[float] = []
@@ -88,7 +91,7 @@ def text_logprobs(entries: Iterable[Mapping[str, Any]], offset: int = 0) -> dict
     for one in entries:
         tokens.append(one["token"])
         values.append(one["logprob"])
-        listed = one.get("top") or one.get("top_logprobs") or ()
+        listed = one.get("top") or ()
         tops.append({top["token"]: top["logprob"] for top in listed})
         offsets.append(offset)
         offset += len(one["token"])
@@ -100,13 +103,28 @@ def text_logprobs(entries: Iterable[Mapping[str, Any]], offset: int = 0) -> dict
     }
 
 
-def tool_calls(text: str, tools: Iterable[Mapping[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+class CalledFunction(TypedDict):
+    """A function and its arguments, as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A call as OpenAI writes it."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+def tool_calls(text: str, tools: Iterable[Mapping[str, object]]) -> tuple[str, list[ToolCall]]:
     """What is said besides calls, and the calls, where the answer has them as models write them.
 
     Only functions that were offered count; everything else stays text.
     """
-    names = {tool.get("function", {}).get("name") for tool in tools}
-    calls, rest = [], text
+    names = {object_of(tool.get("function")).get("name") for tool in tools}
+    calls, rest = list[ToolCall](), text
     for match in _TOOL.finditer(text):
         try:
             call = decode(match[1])
@@ -116,20 +134,25 @@ def tool_calls(text: str, tools: Iterable[Mapping[str, Any]]) -> tuple[str, list
             continue
         arguments = call.get("arguments", call.get("parameters", {}))
         body = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        function = {"name": call["name"], "arguments": body}
+        function: CalledFunction = {"name": call["name"], "arguments": body}
         calls.append({"id": new_id("call"), "type": "function", "function": function})
         rest = rest.replace(match[0], "")
     return rest.strip() if calls else text, calls
 
 
 def chat_object(
-    identifier: str, model: str, done: Answers, *, wants_logprobs: bool, tools: Iterable[Any]
-) -> dict[str, Any]:
+    identifier: str,
+    model: str,
+    done: Answers,
+    *,
+    wants_logprobs: bool,
+    tools: Collection[Mapping[str, object]],
+) -> schemas.ChatCompletion:
     """A whole chat completion."""
-    choices = []
+    choices: list[schemas.Free] = []
     for index, answer in sorted(done.answers.items()):
         said, calls = tool_calls(answer.text, tools)
-        message: dict[str, Any] = {
+        message: dict[str, object] = {
             "role": "assistant",
             "content": said if said or not calls else None,
             "refusal": None,
@@ -165,7 +188,7 @@ class ChatChunks:
         *,
         wants_logprobs: bool,
         wants_usage: bool,
-        tools: list[Mapping[str, Any]],
+        tools: Collection[Mapping[str, object]],
     ) -> None:
         self._base = {
             "id": identifier,
@@ -178,7 +201,7 @@ class ChatChunks:
         self._begun: set[int] = set()
         self._held: dict[int, str] = {}  # text that may still turn out to be a call
 
-    def of(self, event: Event) -> Iterator[dict[str, Any]]:
+    def of(self, event: AnswerEvent) -> Iterator[dict[str, object]]:
         """The chunks of an event."""
         kind = event["type"]
         if kind == "usage":
@@ -187,7 +210,7 @@ class ChatChunks:
             return
         if kind not in ("delta", "end"):
             return
-        index = int(event["index"])
+        index = event["index"]
         if index not in self._begun:
             self._begun.add(index)
             yield self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
@@ -209,7 +232,7 @@ class ChatChunks:
         self._held[index] = held[start:]
         return held[:start]
 
-    def _end(self, index: int, reason: str) -> Iterator[dict[str, Any]]:
+    def _end(self, index: int, reason: str) -> Iterator[dict[str, object]]:
         held = self._held.pop(index, "")
         said, calls = tool_calls(held, self._tools) if held else ("", [])
         if said:
@@ -225,11 +248,11 @@ class ChatChunks:
     def _chunk(
         self,
         index: int,
-        delta: Mapping[str, Any],
+        delta: Mapping[str, object],
         *,
         reason: str | None = None,
-        logprobs: list[Mapping[str, Any]] | None = None,
-    ) -> dict[str, Any]:
+        logprobs: list[TokenLogprob] | None = None,
+    ) -> dict[str, object]:
         listed = chat_logprobs(logprobs) if self._logprobs and logprobs else None
         choice = {"index": index, "delta": delta, "finish_reason": reason, "logprobs": listed}
         more = {"usage": None} if self._usage else {}

@@ -2,21 +2,22 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from luthier.process_messages import AnswerEvent
+from luthier.service.http import schemas
 from luthier.service.http.openai.chat_completions import Answers, text_logprobs, usage_object
 
 
 def text_object(
     identifier: str, model: str, done: Sequence[tuple[str, Answers]], *, wants_logprobs: bool
-) -> dict[str, Any]:
+) -> schemas.Completion:
     """A whole completion.
 
     Args:
         done: For each prompt the text to repeat before its answers, and these.
     """
-    choices: list[dict[str, Any]] = []
-    totals = {"prompt_tokens": 0, "completion_tokens": 0}
+    choices: list[dict[str, object]] = []
+    totals: AnswerEvent = {"type": "usage", "prompt_tokens": 0, "completion_tokens": 0}
     for echo, answers in done:
         for _, answer in sorted(answers.answers.items()):
             listed = text_logprobs(answer.logprobs, len(echo)) if wants_logprobs else None
@@ -28,8 +29,8 @@ def text_object(
                     "logprobs": listed,
                 }
             )
-        for name in totals:
-            totals[name] += int(answers.usage.get(name, 0))
+        totals["prompt_tokens"] += answers.usage.get("prompt_tokens", 0)
+        totals["completion_tokens"] += answers.usage.get("completion_tokens", 0)
     return {
         "id": identifier,
         "object": "text_completion",
@@ -57,7 +58,7 @@ class TextChunks:
         self._logprobs, self._usage, self._echo = wants_logprobs, wants_usage, echo
         self._lengths: dict[int, int] = {}
 
-    def of(self, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def of(self, event: AnswerEvent) -> Iterator[dict[str, object]]:
         """The chunks of an event."""
         kind = event["type"]
         if kind == "usage":
@@ -66,7 +67,7 @@ class TextChunks:
             return
         if kind not in ("delta", "end"):
             return
-        index = int(event["index"])
+        index = event["index"]
         if index not in self._lengths:
             self._lengths[index] = len(self._echo)
             if self._echo:
@@ -80,7 +81,7 @@ class TextChunks:
             yield self._chunk(index, "", str(event.get("finish_reason") or "stop"), None)
 
     def _chunk(
-        self, index: int, text: str, reason: str | None, logprobs: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
+        self, index: int, text: str, reason: str | None, logprobs: Mapping[str, object] | None
+    ) -> dict[str, object]:
         choice = {"index": index, "text": text, "finish_reason": reason, "logprobs": logprobs}
         return {**self._base, "choices": [choice]}

@@ -6,7 +6,7 @@ people put into `hyperparameters` all the same are taken there too.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from luthier.config.names import ALIASES
+from luthier.json_values import number_of, whole_of
 from luthier.service.http.door.envelope import ApiError
 from luthier.service.http.wire import base_rate
 
@@ -44,11 +45,11 @@ def _auto_or(low: float, high: float, *, whole: bool, above: bool = False) -> Be
     kind = "a whole number" if whole else "a number"
     wanted = f"{kind} {'above' if above else 'from'} {low:g} {'up to' if above else 'to'} {high:g}"
 
-    def check(value: Any) -> Any:
+    def check(value: object) -> object:
         if value is None or value == "auto":
             return value
-        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not number or not (low < value if above else low <= value) or value > high:
+        number = whole_of(value) if whole else number_of(value)
+        if number is None or not (low < number if above else low <= number) or number > high:
             raise ValueError(f"should be 'auto' or {wanted}")
         return value
 
@@ -99,7 +100,7 @@ class Method(Strict):
     type: Annotated[str, Field(max_length=40)]
     supervised: OneMethod | None = None
     dpo: OneMethod | None = None
-    reinforcement: dict[str, Any] | None = None
+    reinforcement: dict[str, object] | None = None
 
 
 class CreateJob(Strict):
@@ -113,11 +114,11 @@ class CreateJob(Strict):
     seed: Annotated[int, Field(ge=0, le=2147483647)] | None = None
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     metadata: Metadata | None = None
-    integrations: list[dict[str, Any]] | None = None
-    luthier: dict[str, Any] | None = Field(
+    integrations: list[dict[str, object]] | None = None
+    luthier: dict[str, object] | None = Field(
         None, description="Any setting of luthier under its own name, and `name` and `priority`."
     )
-    x_luthier: dict[str, Any] | None = Field(None, description="Another name of `luthier`.")
+    x_luthier: dict[str, object] | None = Field(None, description="Another name of `luthier`.")
 
     @field_validator("suffix")
     @classmethod
@@ -128,7 +129,7 @@ class CreateJob(Strict):
 
     @field_validator("integrations")
     @classmethod
-    def _none_yet(cls, value: list[dict[str, Any]] | None) -> None:
+    def _none_yet(cls, value: list[dict[str, object]] | None) -> None:
         if value:
             raise ValueError("no tracker is reported to from here; luthier.report_to names them")
 
@@ -144,7 +145,7 @@ class CreateJob(Strict):
 class JobRequest(BaseModel):
     """What the store is asked for."""
 
-    settings: dict[str, Any]
+    settings: dict[str, object]
     name: str
     priority: int
 
@@ -162,10 +163,10 @@ def job_request(body: CreateJob) -> JobRequest:
     if not isinstance(priority, int) or isinstance(priority, bool):
         raise _bad("luthier.priority", "should be a whole number")
     kind, given, place = _method(body)
-    settings: dict[str, Any] = {"model": body.model, "dataset": body.training_file}
+    settings: dict[str, object] = {"model": body.model, "dataset": body.training_file}
     origins = {"model": "model", "dataset": "training_file"}
 
-    def put(setting: str, value: Any, origin: str) -> None:
+    def put(setting: str, value: object, origin: str) -> None:
         if value is None or value == "auto":
             return
         settings[setting], origins[setting] = value, origin
@@ -231,7 +232,7 @@ def _agree(older: Hyperparameters, found: Hyperparameters, place: str) -> None:
 
 
 def _extend(
-    settings: dict[str, Any], origins: dict[str, str], extension: Mapping[str, Any]
+    settings: dict[str, object], origins: dict[str, str], extension: Mapping[str, object]
 ) -> None:
     """Add the settings of `luthier`; a second value for one setting must be the same."""
     for name, value in extension.items():
@@ -244,7 +245,7 @@ def _extend(
             settings[name] = value
 
 
-def _batch(settings: dict[str, Any], given: Hyperparameters, place: str) -> None:
+def _batch(settings: dict[str, object], given: Hyperparameters, place: str) -> None:
     """`batch_size` counts samples per optimiser step over all devices and rounds."""
     if not isinstance(given.batch_size, int):
         return

@@ -8,17 +8,18 @@ next page needs nothing to be remembered.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode_ours
 from luthier.events import decode
+from luthier.json_values import JsonObject, number_of, object_of
 from luthier.runs.tail import MAX_LINE_BYTES, backwards
+from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError
 from luthier.service.records import Job, StateChange
 
 _ID = re.compile(r"ftevent-([0-9A-Za-z]{1,80})-([le])([0-9]{1,15})")
 HIDDEN = frozenset({"type", "time", "elapsed_s", "metrics"})
-LEVELS = {"warning": "warn", "failed": "error"}
+LEVELS: Mapping[str, schemas.Level] = {"warning": "warn", "failed": "error"}
 SAID = {
     "created": "Created fine-tuning job",
     "queued": "Files validated, moving job to queued state",
@@ -35,7 +36,7 @@ SAID = {
 
 def events_page(
     job: Job, log: Sequence[StateChange], *, after: str | None, limit: int
-) -> tuple[list[dict[str, Any]], bool]:
+) -> tuple[list[schemas.JobEvent], bool]:
     """Events of a job, newest first, and whether there are more.
 
     Args:
@@ -66,8 +67,9 @@ def events_page(
 
 
 def _merge(
-    states: Iterator[tuple[float, dict[str, Any]]], lines: Iterator[tuple[float, dict[str, Any]]]
-) -> Iterator[dict[str, Any]]:
+    states: Iterator[tuple[float, schemas.JobEvent]],
+    lines: Iterator[tuple[float, schemas.JobEvent]],
+) -> Iterator[schemas.JobEvent]:
     """Both, newest first; of the same instant the run's event counts as newer."""
     state, line = next(states, None), next(lines, None)
     while state is not None or line is not None:
@@ -81,7 +83,7 @@ def _merge(
 
 def _states(
     job: Job, log: Sequence[StateChange], before: int | None, moment: float
-) -> Iterator[tuple[float, dict[str, Any]]]:
+) -> Iterator[tuple[float, schemas.JobEvent]]:
     for one in reversed(log):
         number = one.number
         if (number >= before) if before is not None else (one.time > moment):
@@ -91,7 +93,7 @@ def _states(
         message = reason if same else SAID.get(one.after, str(one.after))
         if reason and not same and one.after in ("failed", "cancelled", "queued"):
             message = f"{message}: {reason}"
-        level = "error" if one.after == "failed" else "info"
+        level: schemas.Level = "error" if one.after == "failed" else "info"
         yield (
             one.time,
             wire_event(
@@ -106,7 +108,7 @@ def _states(
 
 def _lines(
     job: Job, path: Path, before: int | None, moment: float
-) -> Iterator[tuple[float, dict[str, Any]]]:
+) -> Iterator[tuple[float, schemas.JobEvent]]:
     for offset, line in backwards(path, before):
         event = decode(line)
         stamp = event.get("time") if event is not None else None
@@ -115,12 +117,11 @@ def _lines(
         yield stamp, run_event(event, f"ftevent-{_tail(job)}-e{offset}")
 
 
-def run_event(event: Mapping[str, Any], identifier: str) -> dict[str, Any]:
+def run_event(event: JsonObject, identifier: str) -> schemas.JobEvent:
     """An event of a run as OpenAI's object."""
     kind = str(event.get("type"))
     data = {name: value for name, value in event.items() if name not in HIDDEN}
-    given = event.get("metrics")
-    metrics: dict[str, Any] = given if isinstance(given, dict) else {}
+    metrics, moment = object_of(event.get("metrics")), number_of(event.get("time")) or 0.0
     level = LEVELS.get(kind, "info")
     if kind == "step":
         data |= {**metrics, "total_steps": event.get("total"), "train_loss": event.get("loss")}
@@ -130,30 +131,30 @@ def run_event(event: Mapping[str, Any], identifier: str) -> dict[str, Any]:
         loss = event.get("loss")
         shown = f"{loss:.4f}" if isinstance(loss, int | float) else str(loss)
         message = f"Step {event.get('step')}{total}: training loss={shown}"
-        return wire_event(identifier, event["time"], level, message, data, metrics=True)
+        return wire_event(identifier, moment, level, message, data, metrics=True)
     if kind == "evaluated":
         for ours, theirs in (("loss", "valid_loss"), ("accuracy", "valid_mean_token_accuracy")):
             if ours in metrics:
                 data |= {theirs: metrics[ours], f"full_{theirs}": metrics[ours]}
         message = f"Evaluated at step {event.get('step')}: loss={metrics.get('loss')}"
-        return wire_event(identifier, event["time"], level, message, data, metrics=True)
+        return wire_event(identifier, moment, level, message, data, metrics=True)
     if kind == "checkpoint":
         message = f"Checkpoint created at step {event.get('step')}"
     else:
         text = event.get("text") or event.get("what") or event.get("reason") or ""
         message = f"{kind}: {text}" if text else kind
-    return wire_event(identifier, event["time"], level, message[:2000], data)
+    return wire_event(identifier, moment, level, message[:2000], data)
 
 
 def wire_event(
     identifier: str,
     moment: float,
-    level: str,
+    level: schemas.Level,
     message: str,
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     *,
     metrics: bool = False,
-) -> dict[str, Any]:
+) -> schemas.JobEvent:
     """One `fine_tuning.job.event`."""
     return {
         "id": identifier,

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import anyio
 from fastapi import APIRouter, Request
@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.errors import LuthierError
 from luthier.limits import ANSWER_TOKENS
+from luthier.process_messages import AnswerEvent
 from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, dump, of_luthier
 from luthier.service.http.live.streams import EventStream
@@ -61,9 +62,11 @@ class Sampling(BaseModel):
         None, max_length=1024
     )
     stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
+    stream_options: dict[str, object] | None = None
     user: str | None = None
-    luthier: dict[str, Any] | None = Field(None, description="`device: cpu` answers beside a job.")
+    luthier: dict[str, object] | None = Field(
+        None, description="`device: cpu` answers beside a job."
+    )
 
     @field_validator("logit_bias")
     @classmethod
@@ -72,7 +75,7 @@ class Sampling(BaseModel):
             raise ValueError("names are token ids")
         return value
 
-    def asked(self) -> dict[str, Any]:
+    def asked(self) -> dict[str, object]:
         """The part of the request that the chat process knows."""
         names = ("temperature", "top_p", "n", "seed", "presence_penalty", "frequency_penalty",
                  "logit_bias")  # fmt: skip
@@ -97,13 +100,13 @@ class ChatRequest(Sampling):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=2048)]
+    messages: Annotated[list[dict[str, object]], Field(min_length=1, max_length=2048)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=ANSWER_TOKENS)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    tools: Annotated[list[dict[str, object]], Field(max_length=128)] | None = None
+    tool_choice: str | dict[str, object] | None = None
+    response_format: dict[str, object] | None = None
     modalities: list[str] | None = None
 
 
@@ -124,11 +127,11 @@ class CompletionRequest(Sampling):
 
 
 @router.post("/chat/completions", response_model=schemas.ChatCompletion)
-async def chat_completions(request: Request, body: ChatRequest) -> Any:
+async def chat_completions(request: Request, body: ChatRequest) -> object:
     """Answer a conversation.  `stream`: as server-sent events, ended by `[DONE]`."""
     found = parts(request)
     asked = await run_in_threadpool(_chat_asked, found, body)
-    tools = list(asked.get("tools") or [])
+    tools = [*(body.tools or [])] if "tools" in asked else []
     identifier = new_id("chatcmpl")
     if not body.stream:
         done = await _whole(request, asked)
@@ -146,7 +149,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Any:
     return await _streamed(found, asked, chunks)
 
 
-def _chat_asked(found: Parts, body: ChatRequest) -> dict[str, Any]:
+def _chat_asked(found: Parts, body: ChatRequest) -> dict[str, object]:
     for name in sorted(body.model_extra or {}):
         if name in IGNORED:
             _tell_once(name)
@@ -188,7 +191,7 @@ def _chat_asked(found: Parts, body: ChatRequest) -> dict[str, Any]:
 ROLES = {"developer": "system", "function": "tool"}
 
 
-def _message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
+def _message(index: int, message: Mapping[str, object]) -> dict[str, object]:
     """A message with its text joined; what is not text is refused, and nothing is fetched."""
     role = message.get("role")
     if role not in ("system", "developer", "user", "assistant", "tool", "function"):
@@ -212,7 +215,7 @@ def _message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @router.post("/completions", response_model=schemas.Completion)
-async def completions(request: Request, body: CompletionRequest) -> Any:
+async def completions(request: Request, body: CompletionRequest) -> object:
     """Continue a text; useful with base models and for log-probabilities."""
     found = parts(request)
     if (
@@ -251,7 +254,7 @@ async def completions(request: Request, body: CompletionRequest) -> Any:
     )
 
 
-async def _whole(request: Request, asked: Mapping[str, Any]) -> Answers:
+async def _whole(request: Request, asked: Mapping[str, object]) -> Answers:
     """Every answer, when all are there; the model stops when nobody waits for them any more."""
     found, done = parts(request), Answers()
     with found.generating.held():
@@ -264,13 +267,13 @@ async def _whole(request: Request, asked: Mapping[str, Any]) -> Answers:
 
 
 async def _streamed(
-    found: Parts, asked: Mapping[str, Any], chunks: "ChatChunks | TextChunks"
+    found: Parts, asked: Mapping[str, object], chunks: "ChatChunks | TextChunks"
 ) -> EventStream:
     """The reply once the first event is there, so that a refusal is still a refusal."""
     found.generating.enter()
     events = _events(found, asked)
     try:
-        first: list[Mapping[str, Any]] = []
+        first: list[AnswerEvent] = []
         async for event in events:
             first.append(event)
             if event["type"] != "loading":
@@ -286,8 +289,8 @@ async def _streamed(
 
 
 async def _encoded(
-    first: list[Mapping[str, Any]],
-    events: AsyncIterator[Mapping[str, Any]],
+    first: list[AnswerEvent],
+    events: AsyncIterator[AnswerEvent],
     chunks: "ChatChunks | TextChunks",
 ) -> AsyncIterator[bytes | None]:
     """Lines of the stream; an error in the middle is a line too, and the clients raise it."""
@@ -305,9 +308,9 @@ async def _encoded(
     yield b"data: [DONE]\n\n"
 
 
-async def _events(found: Parts, asked: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any]]:
+async def _events(found: Parts, asked: Mapping[str, object]) -> AsyncGenerator[AnswerEvent]:
     """Events of the chat process; whoever stops listening stops the model."""
-    iterator: Iterator[Mapping[str, Any]] = found.chats.complete(dict(asked))
+    iterator: Iterator[AnswerEvent] = found.chats.complete(dict(asked))
     try:
         while (event := await run_in_threadpool(next, iterator, None)) is not None:
             yield event

@@ -1,6 +1,6 @@
 """`/v1/files`: what people upload, and the figures of finished runs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +15,7 @@ from luthier.service.http.parts import FILE_ID, limited, parts
 from luthier.service.http.wire import file_object, page
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
-UPLOAD_BODY: dict[str, Any] = {
+UPLOAD_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
         "content": {

@@ -4,13 +4,14 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from luthier.errors import LuthierError, SettingsError
+from luthier.json_values import whole_of
 from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, dump, not_found
 from luthier.service.http.door.refusals import refusal, unknown_file
@@ -31,7 +32,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str | None, Query(max_length=200)]
 
 
-def view(found: Parts, job: Job, *, listed: bool = False) -> dict[str, Any]:
+def view(found: Parts, job: Job, *, listed: bool = False) -> schemas.FineTuningJob:
     """A job as OpenAI's object; in a list the same, but for long texts among the settings."""
     history = found.history(job)
     files = tuple(found.jobs.table.files_of(job.id)) if job.managed else ()
@@ -217,7 +218,7 @@ def list_events(
     after: After = None,
     limit: Limit = 20,
     stream: bool = False,
-) -> Any:
+) -> Response:
     """What happened, newest first.  `stream=true`: as server-sent events, as it happens."""
     limited(limit, low=1, high=1000)
     found = parts(request)
@@ -236,7 +237,7 @@ def list_events(
 
 
 async def _following(
-    found: Parts, job: Job, past: list[dict[str, Any]]
+    found: Parts, job: Job, past: list[schemas.JobEvent]
 ) -> AsyncIterator[bytes | None]:
     """The last events, oldest first, and then each as it comes: what OpenAI's decoder can read."""
     for event in reversed(past):
@@ -257,11 +258,13 @@ def list_checkpoints(
     return ApiJson(checkpoints_page(found, job, after, limit))
 
 
-def checkpoints_page(found: Parts, job: Job, after: str | None, limit: int) -> dict[str, Any]:
+def checkpoints_page(
+    found: Parts, job: Job, after: str | None, limit: int
+) -> schemas.Page[schemas.Checkpoint]:
     """A page of checkpoints of a job."""
     history = found.history(job)
     saved = {
-        int(event.get("step") or 0): event
+        whole_of(event.get("step")) or 0: event
         for event in history.events
         if event.get("type") == "checkpoint"
     }
@@ -278,7 +281,4 @@ def checkpoints_page(found: Parts, job: Job, after: str | None, limit: int) -> d
                 param="after",
             )
         objects = objects[ids.index(after) + 1 :]
-    return page(objects[:limit], len(objects) > limit, **({} if objects else _NO_ENDS))
-
-
-_NO_ENDS = {"first_id": None, "last_id": None}
+    return page(objects[:limit], len(objects) > limit, empty_ends=not objects)

@@ -17,7 +17,7 @@ def models(request: Request) -> Response:
     return ApiJson({"object": "list", "data": list_models(parts(request))})
 
 
-@router.get("/{model:path}", response_model=schemas.Model)
+@router.get("/{model:path}", response_model=schemas.ModelObject)
 def model(request: Request, model: str) -> Response:
     """One model; any of the gallery can be asked for."""
     return ApiJson(one_model(parts(request), model))

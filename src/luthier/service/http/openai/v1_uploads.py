@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -34,7 +34,7 @@ from luthier.service.http.wire import file_object
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
 LIFE_S = 3600
 CHUNK_BYTES = 1 << 20
-PART_BODY: dict[str, Any] = {
+PART_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -57,7 +57,7 @@ class CreateUpload(Strict):
     filename: Annotated[str, Field(min_length=1, max_length=4096)]
     mime_type: Annotated[str, Field(max_length=255)]
     purpose: Annotated[str, Field(max_length=60)]
-    expires_after: dict[str, Any] | None = None
+    expires_after: dict[str, object] | None = None
 
 
 class CompleteUpload(Strict):
@@ -84,7 +84,7 @@ class _Pending:
     def received(self) -> int:
         return sum(self.parts.values())
 
-    def view(self) -> dict[str, Any]:
+    def view(self) -> dict[str, object]:
         return {
             "id": self.id,
             "object": "upload",

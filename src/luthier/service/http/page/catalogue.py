@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from luthier.gallery import GalleryModel, all_models
 from luthier.planner.device import Device, this_machine
 from luthier.planner.marks import fit_marks
+from luthier.service.http import page_schemas
 
 SIMPLE = frozenset(
     {"model", "method", "objective", "dataset", "eval_split", "num_train_epochs", "learning_rate",
@@ -26,11 +27,11 @@ BRIEF = ("name", "title", "family", "hub", "modelscope", "licence", "gated", "pa
 
 def gallery_entry(
     model: GalleryModel,
-    marks: Mapping[str, Any] | None,
+    marks: Mapping[str, object] | None,
     local: Collection[str],
     *,
     whole: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A model of the gallery.
 
     Args:
@@ -47,7 +48,7 @@ def gallery_entry(
 
 
 @lru_cache(maxsize=16)
-def gallery_marks(device: str | None) -> tuple[str, dict[str, dict[str, Any]]]:
+def gallery_marks(device: str | None) -> tuple[str, Mapping[str, Mapping[str, object]]]:
     """The device's name, and for every model whose numbers are known, which methods fit it.
 
     Args:
@@ -67,7 +68,7 @@ def gallery_marks(device: str | None) -> tuple[str, dict[str, dict[str, Any]]]:
     return target.name, marks
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """The value as JSON can hold it."""
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
@@ -76,9 +77,12 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def settings_list(kind: type[BaseModel], groups: Mapping[str, str]) -> list[dict[str, Any]]:
+def settings_list(
+    kind: type[BaseModel], groups: Mapping[str, str]
+) -> list[page_schemas.SettingView]:
     """Every field of the settings, in its group, in order."""
-    starts, group, found = {first: title for title, first in groups.items()}, "", []
+    starts, group = {first: title for title, first in groups.items()}, ""
+    found: list[page_schemas.SettingView] = []
     for name, field in kind.model_fields.items():
         group = starts.get(name, group)
         default = field.get_default(call_default_factory=True)
@@ -98,16 +102,16 @@ def settings_list(kind: type[BaseModel], groups: Mapping[str, str]) -> list[dict
     return found
 
 
-def _parts(annotation: Any) -> list[Any]:
+def _parts(annotation: object) -> list[object]:
     return [annotation, *(part for inner in get_args(annotation) for part in _parts(inner))]
 
 
-def _choices(annotation: Any) -> list[str]:
+def _choices(annotation: object) -> list[str]:
     literals = [get_args(part) for part in _parts(annotation) if get_origin(part) is Literal]
     return [word for words in literals for word in words if isinstance(word, str)]
 
 
-def _type(annotation: Any) -> str:
+def _type(annotation: object) -> str:
     """The widest kind of value it takes: a form field can be made from it."""
     found = _parts(annotation)
     origins = {get_origin(part) for part in found}
@@ -122,7 +126,7 @@ def _type(annotation: Any) -> str:
     return "choice" if _choices(annotation) else "text"
 
 
-def _bounds(metadata: Collection[Any]) -> dict[str, float]:
+def _bounds(metadata: Collection[object]) -> dict[str, float]:
     names = {"ge": "min", "gt": "above", "le": "max", "lt": "below"}
     found = {}
     for one in metadata:

@@ -3,13 +3,12 @@
 import json
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
 import yaml
 
 
 def commands(
-    settings: Mapping[str, Any], *, base_url: str, here: Mapping[str, Any] | None = None
+    settings: Mapping[str, object], *, base_url: str, here: Mapping[str, object] | None = None
 ) -> dict[str, str]:
     """How a job with these settings is started elsewhere; no token is in any of them.
 
@@ -28,7 +27,7 @@ def commands(
     }
 
 
-def _cli(settings: Mapping[str, Any]) -> str:
+def _cli(settings: Mapping[str, object]) -> str:
     words = ["luthier", "train"]
     for name, value in settings.items():
         for one in value if isinstance(value, list | tuple) else [value]:
@@ -36,18 +35,18 @@ def _cli(settings: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
-def _python(settings: Mapping[str, Any]) -> str:
+def _python(settings: Mapping[str, object]) -> str:
     lines = [f"    {name}={value!r}," for name, value in settings.items()]
     return "\n".join(["import luthier", "", "run = luthier.train(", *lines, ")"])
 
 
-def _openai(settings: Mapping[str, Any], base_url: str) -> str:
+def _openai(settings: Mapping[str, object], base_url: str) -> str:
     rest = dict(settings)
     model, dataset = rest.pop("model", "starter"), rest.pop("dataset", "file-...")
     data = dataset[0] if isinstance(dataset, list | tuple) and dataset else dataset
@@ -67,7 +66,7 @@ def _openai(settings: Mapping[str, Any], base_url: str) -> str:
     )
 
 
-def _curl(settings: Mapping[str, Any], base_url: str) -> str:
+def _curl(settings: Mapping[str, object], base_url: str) -> str:
     body = json.dumps({"settings": dict(settings)}, ensure_ascii=False)
     return (
         f"curl {base_url}/api/jobs -H 'Content-Type: application/json' "

@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field, TypeAdapter
@@ -49,7 +49,7 @@ class ColumnsRequest(Strict):
 class PlanRequest(Strict):
     """Settings, and the device to plan for; this machine where none is given."""
 
-    settings: dict[str, Any]
+    settings: dict[str, object]
     device: Annotated[str, Field(max_length=100)] | None = None
 
 
@@ -66,8 +66,8 @@ class RenderRequest(Strict):
     """A conversation whose prompt is wanted."""
 
     model: Name
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=2048)]
-    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    messages: Annotated[list[dict[str, object]], Field(min_length=1, max_length=2048)]
+    tools: Annotated[list[dict[str, object]], Field(max_length=128)] | None = None
 
 
 @router.post("/files/{file_id}/check", response_model=schemas.Anything)
@@ -182,15 +182,15 @@ def batches(request: Request, body: PlanRequest) -> Response:
     return ApiJson(found.help("batches", asked, timeout_s=PLAN_S))
 
 
-def resolved_paths(found: Parts, asked: dict[str, Any]) -> dict[str, Any]:
+def resolved_paths(found: Parts, asked: dict[str, object]) -> dict[str, object]:
     """Settings that a helper can use: names and ids replaced by where things are.
 
     Raises:
         ApiError: 400: a setting cannot be used.
     """
     settings = dict(asked)
-    if isinstance(settings.get("model"), str):
-        settings["model"] = known_model(found, settings["model"])
+    if isinstance(model := settings.get("model"), str):
+        settings["model"] = known_model(found, model)
     for name in ("dataset", "eval_dataset"):
         given = settings.get(name)
         many = [given] if isinstance(given, str) else given
@@ -208,7 +208,7 @@ def resolved_paths(found: Parts, asked: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _kept(found: Parts, dataset: Any) -> dict[str, str] | None:
+def _kept(found: Parts, dataset: object) -> dict[str, str] | None:
     """How the uploaded files among the data are read."""
     many = [dataset] if isinstance(dataset, str) else dataset
     given = many if isinstance(many, list) else []
@@ -243,11 +243,11 @@ def _path(found: Parts, file_id: str) -> str:
     return str(found.files.path(file_id))
 
 
-def _labelled(found: Parts, file_id: str, answer: Any) -> Any:
+def _labelled(found: Parts, file_id: str, answer: object) -> object:
     """The answer with the name the person gave where the server's own path stood."""
     path, label = str(found.files.path(file_id)), found.files.get(file_id).filename
 
-    def name(value: Any) -> Any:
+    def name(value: object) -> object:
         if isinstance(value, str):
             return value.replace(path, label)
         if isinstance(value, dict):

@@ -3,8 +3,9 @@
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
+from luthier.service.http.page_schemas import RunFile
 from luthier.service.records import Job
 
 PLAIN = ("config.yaml", "settings.json", "plan.json", "data.json", "ledger.jsonl", "events.jsonl",
@@ -14,14 +15,14 @@ MAX_FILES = 2000
 CHUNK_BYTES = 1 << 20
 
 
-def job_files(job: Job) -> list[dict[str, Any]]:
+def job_files(job: Job) -> list[RunFile]:
     """Every file with its size; names are relative to the run directory."""
     root = job.run_path
     paths = [root / name for name in PLAIN]
     for folder in FOLDERS:
         if (root / folder).is_dir():
             paths += sorted(path for path in (root / folder).rglob("*") if path.is_file())
-    found = []
+    found: list[RunFile] = []
     for path in paths[:MAX_FILES]:
         if path.is_file() and _inside(path, root):
             name = path.relative_to(root).as_posix()

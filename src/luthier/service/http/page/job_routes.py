@@ -1,9 +1,8 @@
 """`/api/jobs`: what the page shows of jobs and does with them."""
 
 import re
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -12,10 +11,12 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from luthier.advisor.health import judge
 from luthier.errors import SettingsError
 from luthier.events import read_events
-from luthier.service.http import schemas
+from luthier.json_values import object_of
+from luthier.service.http import page_schemas, schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, not_found
 from luthier.service.http.door.refusals import refusal
 from luthier.service.http.feeds import job_feed, state_of
+from luthier.service.http.live.history import History
 from luthier.service.http.live.streams import EventStream
 from luthier.service.http.models import known_model, shown_model
 from luthier.service.http.openai.create import Metadata, Strict
@@ -25,12 +26,12 @@ from luthier.service.http.page.logs import read_logs
 from luthier.service.http.page.machine_routes import STREAM_REPLY
 from luthier.service.http.parts import limited, parts
 from luthier.service.http.wire import read_json, resolved_settings
-from luthier.service.records import Job
+from luthier.service.records import Job, StateChange
 from luthier.service.states import ALLOWED
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 Action = Literal["cancel", "pause", "resume", "retry", "clone", "stop_early"]
-BYTES: dict[int | str, dict[str, Any]] = {
+BYTES: dict[int | str, dict[str, object]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 }
 MAX_LOG_BYTES = 1 << 20
@@ -41,7 +42,7 @@ MAX_JUDGED_BYTES = 64 << 20
 class NewJob(Strict):
     """A job in luthier's own settings; `dataset` and `eval_dataset` may hold file ids."""
 
-    settings: dict[str, Any]
+    settings: dict[str, object]
     name: Annotated[str, Field(max_length=200)] = ""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     metadata: Metadata = Field(default_factory=dict)
@@ -57,10 +58,10 @@ class Change(Strict):
 class Changes(Strict):
     """Settings that differ in a clone."""
 
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, object] = Field(default_factory=dict)
 
 
-@router.get("", response_model=schemas.JobViewList)
+@router.get("", response_model=page_schemas.JobViewList)
 def list_jobs(
     request: Request,
     state: Annotated[str | None, Query(max_length=200)] = None,
@@ -87,13 +88,13 @@ def list_jobs(
     return ApiJson({"jobs": [state_of(found, job) for job in jobs], "has_more": more})
 
 
-@router.post("", response_model=schemas.JobView)
+@router.post("", response_model=page_schemas.JobView)
 def create_job(request: Request, body: NewJob) -> Response:
     """Queue a job."""
     found = parts(request)
     settings = dict(body.settings)
-    if isinstance(settings.get("model"), str):
-        settings["model"] = known_model(found, settings["model"])
+    if isinstance(model := settings.get("model"), str):
+        settings["model"] = known_model(found, model)
     key = request.headers.get("idempotency-key")
     try:
         job = found.jobs.create(
@@ -108,45 +109,68 @@ def create_job(request: Request, body: NewJob) -> Response:
     return ApiJson(state_of(found, job))
 
 
-@router.get("/{job_id}", response_model=schemas.JobDetail)
+@router.get("/{job_id}", response_model=page_schemas.JobDetail)
 def get_job(request: Request, job_id: str) -> Response:
     """One job: where it stands, its settings and where each came from, its plan and its data."""
     found = parts(request)
     job = found.job(job_id)
     settings, provenance, planned = resolved_settings(job)
     history = found.history(job)
+    model = shown_model(found, job)
+    best = next((one for one in reversed(history.events) if one.get("best") is True), None)
+    changes = found.jobs.table.history(job.id) if job.managed else []
+    detail: page_schemas.JobDetail = {
+        "job": state_of(found, job),
+        "settings": {**settings, "model": model},
+        "provenance": provenance,
+        "planned": planned,
+        "given": {**job.given, "model": model},
+        "files": found.jobs.table.files_of(job.id) if job.managed else [],
+        "plan": read_json(job.run_path / "plan.json") or None,
+        "data": read_json(job.run_path / "data.json") or None,
+        "progress": _progress(history),
+        "best": best,
+        "finished": history.latest("finished") or None,
+        "history": [_line(one) for one in changes],
+        "warnings": [one for one in history.events if one.get("type") == "warning"][-50:],
+        "verdicts": _verdicts(job.run_path / "events.jsonl"),
+    }
+    return ApiJson(detail)
+
+
+def _progress(history: History) -> page_schemas.Progress:
     step = history.last_step
-    names = ("step", "total", "loss", "learning_rate", "grad_norm", "tokens_per_s", "seconds",
-             "eta_s", "elapsed_s", "metrics", "time")  # fmt: skip
-    progress = {name: step.get(name) for name in names}
-    progress["steps"] = step.get("total") or history.latest("planned").get("steps")
-    progress["trained_tokens"] = history.trained_tokens or None
-    progress["reference"] = history.reference or None
-    return ApiJson(
-        {
-            "job": state_of(found, job),
-            "settings": {**settings, "model": shown_model(found, job)},
-            "provenance": provenance,
-            "planned": planned,
-            "given": {**job.given, "model": shown_model(found, job)},
-            "files": list(found.jobs.table.files_of(job.id)) if job.managed else [],
-            "plan": read_json(job.run_path / "plan.json") or None,
-            "data": read_json(job.run_path / "data.json") or None,
-            "progress": progress,
-            "best": next(
-                (one for one in reversed(history.events) if one.get("best") is True), None
-            ),
-            "finished": history.latest("finished") or None,
-            "history": [asdict(one) for one in found.jobs.table.history(job.id)]
-            if job.managed
-            else [],
-            "warnings": [one for one in history.events if one.get("type") == "warning"][-50:],
-            "verdicts": _verdicts(job.run_path / "events.jsonl"),
-        }
-    )
+    return {
+        "step": step.get("step"),
+        "total": step.get("total"),
+        "steps": step.get("total") or history.latest("planned").get("steps"),
+        "loss": step.get("loss"),
+        "learning_rate": step.get("learning_rate"),
+        "grad_norm": step.get("grad_norm"),
+        "tokens_per_s": step.get("tokens_per_s"),
+        "seconds": step.get("seconds"),
+        "eta_s": step.get("eta_s"),
+        "elapsed_s": step.get("elapsed_s"),
+        "metrics": step.get("metrics"),
+        "time": step.get("time"),
+        "trained_tokens": history.trained_tokens or None,
+        "reference": history.reference or None,
+    }
 
 
-def _verdicts(path: Path) -> list[dict[str, Any]]:
+def _line(change: StateChange) -> page_schemas.HistoryLine:
+    return {
+        "number": change.number,
+        "job": change.job,
+        "time": change.time,
+        "before": change.before,
+        "after": change.after,
+        "attempt": change.attempt,
+        "reason": change.reason,
+    }
+
+
+def _verdicts(path: Path) -> list[page_schemas.VerdictView]:
     """What somebody with experience would say about the course of the run."""
     if not path.exists():
         return []
@@ -155,7 +179,7 @@ def _verdicts(path: Path) -> list[dict[str, Any]]:
     return [verdict.to_dict() for verdict in judge(read_events(path))]
 
 
-@router.post("/{job_id}/{action}", response_model=schemas.JobView)
+@router.post("/{job_id}/{action}", response_model=page_schemas.JobView)
 def act(request: Request, job_id: str, action: Action, body: Changes | None = None) -> Response:
     """Cancel, pause, resume, retry, clone, or stop early with the best checkpoint so far."""
     found = parts(request)
@@ -165,8 +189,8 @@ def act(request: Request, job_id: str, action: Action, body: Changes | None = No
     changes = dict(body.settings) if body else {}
     if changes and action != "clone":
         raise ApiError(400, f"{action} takes no settings", code="invalid_value", param="settings")
-    if isinstance(changes.get("model"), str):
-        changes["model"] = known_model(found, changes["model"])
+    if isinstance(model := changes.get("model"), str):
+        changes["model"] = known_model(found, model)
     try:
         if action == "clone":
             changed = found.jobs.clone(job.id, **changes)
@@ -191,7 +215,7 @@ def _managed(job: Job) -> None:
         )
 
 
-@router.patch("/{job_id}", response_model=schemas.JobView)
+@router.patch("/{job_id}", response_model=page_schemas.JobView)
 def change(request: Request, job_id: str, body: Change) -> Response:
     """Set priority or name."""
     found = parts(request)
@@ -212,22 +236,23 @@ def delete(request: Request, job_id: str) -> Response:
     return ApiJson({"id": job_id, "object": "job", "deleted": True})
 
 
-@router.get("/{job_id}/metrics", response_model=schemas.Metrics)
+@router.get("/{job_id}/metrics", response_model=page_schemas.Metrics)
 def metrics(
     request: Request, job_id: str, points: Annotated[int, Query(ge=10, le=20_000)] = 1000
 ) -> Response:
     """Every figure of a run, thinned to about `points`; smallest and largest values survive."""
     found = parts(request)
     job = found.job(job_id)
-    plan = read_json(job.run_path / "plan.json")
-    body = found.history(job).metrics(points)
-    return ApiJson(
-        {**body, "predicted": {"peak_bytes": plan.get("predicted", {}).get("peak_bytes")}}
-    )
+    predicted = object_of(read_json(job.run_path / "plan.json").get("predicted"))
+    figures: page_schemas.Metrics = {
+        **found.history(job).metrics(points),
+        "predicted": {"peak_bytes": predicted.get("peak_bytes")},
+    }
+    return ApiJson(figures)
 
 
 @router.get("/{job_id}/stream", response_class=Response, responses=STREAM_REPLY)
-async def stream(request: Request, job_id: str) -> Any:
+async def stream(request: Request, job_id: str) -> Response:
     """Server-sent events: `state` first, then `step`, `evaluated`, `checkpoint` and so on."""
     found = parts(request)
     job = found.job(job_id)
@@ -239,7 +264,7 @@ async def stream(request: Request, job_id: str) -> Any:
     )
 
 
-@router.get("/{job_id}/logs", response_model=schemas.Logs)
+@router.get("/{job_id}/logs", response_model=page_schemas.Logs)
 def logs(
     request: Request,
     job_id: str,
@@ -257,7 +282,7 @@ def checkpoints(request: Request, job_id: str) -> Response:
     return ApiJson(checkpoints_page(found, found.job(job_id), None, 1000))
 
 
-@router.get("/{job_id}/files", response_model=schemas.Anything)
+@router.get("/{job_id}/files", response_model=page_schemas.RunFiles)
 def files(request: Request, job_id: str) -> Response:
     """Files of the run that can be downloaded."""
     return ApiJson({"files": job_files(parts(request).job(job_id))})

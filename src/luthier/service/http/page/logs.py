@@ -2,7 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import Any
+
+from luthier.service.http.page_schemas import Logs
 
 MAX_LINE = 4000
 LOG_NAMES = ("stderr.log.1", "stderr.log")
@@ -14,7 +15,7 @@ _SECRET = re.compile(
 )
 
 
-def read_logs(run: Path, *, after: int, limit: int) -> dict[str, Any]:
+def read_logs(run: Path, *, after: int, limit: int) -> Logs:
     """A stretch of the log.
 
     Args:

@@ -1,13 +1,13 @@
 """The machine, the gallery, the settings: what a new job is chosen from."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from luthier.config.settings import GROUPS, Settings
 from luthier.gallery import all_models, find_model
-from luthier.service.http import schemas
+from luthier.service.http import page_schemas, schemas
 from luthier.service.http.door.envelope import ApiJson, not_found
 from luthier.service.http.feeds import all_feed
 from luthier.service.http.live.streams import EventStream
@@ -17,19 +17,19 @@ from luthier.service.http.page.catalogue import gallery_entry, gallery_marks, se
 from luthier.service.http.parts import parts
 
 router = APIRouter(prefix="/api", tags=["machine"])
-STREAM_REPLY: dict[int | str, dict[str, Any]] = {
+STREAM_REPLY: dict[int | str, dict[str, object]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
 
 
-@router.get("/machine", response_model=schemas.Machine)
+@router.get("/machine", response_model=page_schemas.MachineView)
 def get_machine(request: Request) -> Response:
     """Devices and who holds them, memory, disk, and how long the queue is."""
     return ApiJson(machine(parts(request)))
 
 
 @router.get("/stream", response_class=Response, responses=STREAM_REPLY)
-async def stream(request: Request) -> Any:
+async def stream(request: Request) -> Response:
     """Server-sent events: `state` and `step` of every job, `machine`."""
     found = parts(request)
     found.hub.gate.enter()
@@ -40,7 +40,7 @@ async def stream(request: Request) -> Any:
     )
 
 
-@router.get("/settings", response_model=schemas.Anything)
+@router.get("/settings", response_model=page_schemas.SettingViewList)
 def get_settings() -> Response:
     """Every setting with type, choices, default, help and group."""
     return ApiJson({"settings": settings_list(Settings, GROUPS)})

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from luthier.service.http import schemas
+from luthier.service.http import page_schemas, schemas
 from luthier.service.http.door.credentials import COOKIE, LONGEST_TOKEN, SESSION_S
 from luthier.service.http.door.envelope import ApiError, ApiJson
 from luthier.service.http.parts import parts
@@ -91,7 +91,7 @@ async def new_link(request: Request) -> Response:
     return ApiJson({"path": f"/login?code={parts(request).credentials.new_code()}"})
 
 
-@router.post("/api/logout", response_model=schemas.Done)
+@router.post("/api/logout", response_model=page_schemas.DoneReply)
 async def logout(request: Request) -> Response:
     """Take the cookie back."""
     answer = ApiJson({"done": True})
