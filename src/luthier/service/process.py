@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import psutil
 
@@ -49,6 +49,16 @@ class Launched:
     owner: Owner | None = None
     status: int | None = None
     refused: bool = False  # nothing was started, and nothing will be
+
+
+class Starter(Protocol):
+    """How processes are started."""
+
+    def start(
+        self, run: Path, job: str, attempt: int, env: Mapping[str, str], log: Path
+    ) -> Launched: ...
+    def poll(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class ColdStart:

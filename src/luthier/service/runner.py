@@ -9,10 +9,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 
@@ -31,6 +30,7 @@ from luthier.service.jobs import Jobs
 from luthier.service.process import (
     ColdStart,
     Launched,
+    Starter,
     WarmStart,
     ask_to_stop,
     end_job,
@@ -46,16 +46,6 @@ SILENT_S = 60.0
 SAMPLES = 3  # held-out prompts that a job answers at every evaluation
 _STATUS_GRACE_S = 1.0
 _WAIT_S = 1.0  # before a job whose device or disk was taken is tried again
-
-
-class Starter(Protocol):
-    """How processes are started."""
-
-    def start(
-        self, run: Path, job: str, attempt: int, env: Mapping[str, str], log: Path
-    ) -> Launched: ...
-    def poll(self) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass
