@@ -44,6 +44,7 @@ ROOM = {"needs": ROOMY}
 CASES = {
     "objective_pairs": (facts(PAIRS), "dpo"),
     "objective_texts": (facts({"kind": "texts"}), "text"),
+    "objective_labels": (facts({"kind": "feedback"}), "kto"),
     "objective_answers": (facts(), "sft"),
     "method_goes_on": (facts(model={"tuned": True}), "lora"),
     "method_small_model": (facts(of=STARTER, on=LAPTOP), "full"),

@@ -124,6 +124,7 @@ def test_which_losses_compare_with_a_reference():
     assert settings(objective="dpo", dpo_loss_type="ipo").needs_reference
     assert not settings(objective="dpo", dpo_loss_type="simpo").needs_reference
     assert not settings(objective="dpo", dpo_loss_type="orpo").needs_reference
+    assert settings(objective="kto").needs_reference
     assert not settings(objective="sft").needs_reference
 
 
@@ -145,6 +146,11 @@ CONTRADICTIONS = [
     ({"share_prefixes": True, "lora_dropout": 0.1}, "share_prefixes", "lora_dropout: 0.1"),
     ({"early_stopping_patience": 2}, "early_stopping_patience", "eval_dataset"),
     ({"resume": True}, "resume", "output_dir"),
+    ({"use_dora": True, "lora_dropout": 0.1}, "use_dora", "lora_dropout: 0.1"),
+    ({"use_dora": True, "load_in_4bit": True}, "use_dora", "method: qlora"),
+    ({"use_dora": True, "init_lora_weights": "pissa"}, "use_dora", "init_lora_weights: pissa"),
+    ({"load_in_8bit": True, "init_lora_weights": "pissa"}, "pissa", "method: qlora"),
+    ({"objective": "kto", "train_on": "all"}, "objective: kto", "train_on"),
     (
         {"objective": "dpo", "dpo_loss_type": "hinge", "dpo_label_smoothing": 0.1},
         "dpo_loss_type: hinge",

@@ -268,7 +268,7 @@ def change(folder: Path, **fields) -> None:
     ("fields", "message"),
     [
         ({"peft_type": "IA3"}, "of kind 'IA3', luthier applies 'LORA'"),
-        ({"use_dora": True}, "use_dora is True"),
+        ({"use_dora": True}, "not all three"),
         ({"bias": "all"}, "bias is 'all'"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
         ({"lora_alpha": "absent"}, "lora_alpha is None"),

@@ -9,7 +9,7 @@ import numpy as np
 USABLE, LEANEST = 0.9, 0.97
 """Shares of a device's memory that are planned with."""
 
-Kind = Literal["conversations", "pairs", "texts"]
+Kind = Literal["conversations", "pairs", "texts", "feedback"]
 Method = Literal["full", "lora", "qlora"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from luthier.advisor.facts import LEANEST, USABLE, Kind, Machine, Method, Model, Rows
 from luthier.data.prepare import chosen_longer
 from luthier.data.tokens.tokenizer import Tokenizer
-from luthier.data.types import Conversation, Example, Preference, Sample, Text
+from luthier.data.types import Conversation, Example, Feedback, Preference, Sample, Text
 from luthier.planner.device import Device
 from luthier.planner.marks import fit_marks
 from luthier.planner.memory import How, adapter_params
@@ -38,6 +38,8 @@ def kind_of(samples: Iterable[Sample]) -> Kind:
 def _kind(sample: Sample) -> Kind:
     if isinstance(sample, Preference):
         return "pairs"
+    if isinstance(sample, Feedback):
+        return "feedback"
     if isinstance(sample, Text) and sample.form == "plain":
         return "texts"
     return "conversations"

@@ -47,6 +47,10 @@ def _dpo(f: Facts, c: Chosen) -> bool:
     return bool(c["objective"] == "dpo")
 
 
+def _likes(f: Facts, c: Chosen) -> bool:
+    return bool(c["objective"] in ("dpo", "kto"))
+
+
 def _adapter(f: Facts, c: Chosen) -> bool:
     return bool(c["method"] != "full")
 
@@ -56,6 +60,10 @@ OBJECTIVE = (
         "objective", "objective_pairs", "dpo",
         lambda f, c: f.rows.kind == "pairs", _is("dpo"),
         lambda f, c: {"pairs": f.rows.count},
+    ),
+    Rule(
+        "objective", "objective_labels", "data",
+        lambda f, c: f.rows.kind == "feedback", _is("kto"), lambda f, c: {"rows": f.rows.count},
     ),
     Rule(
         "objective", "objective_texts", "data",
@@ -76,12 +84,12 @@ METHOD = (
     ),
     Rule(
         "method", "method_small_model", "luthier",
-        lambda f, c: f.model.parameters < s.SMALL_MODEL and not _dpo(f, c) and f.machine.fits("full"),
+        lambda f, c: f.model.parameters < s.SMALL_MODEL and not _likes(f, c) and f.machine.fits("full"),
         _is("full"), lambda f, c: {"parameters": f.model.parameters, **_memory(f, c)},
     ),
     Rule(
         "method", "method_unknown_script", "chinese_llama",
-        lambda f, c: s.spelt_out(f) and not _dpo(f, c) and f.machine.fits("full"), _is("full"),
+        lambda f, c: s.spelt_out(f) and not _likes(f, c) and f.machine.fits("full"), _is("full"),
         lambda f, c: {
             "per_letter": f.rows.tokens_per_letter, "share": 1 - f.rows.scripts.get("latin", 0.0),
             **_memory(f, c),
@@ -90,12 +98,12 @@ METHOD = (
     Rule(
         "method", "method_complex", "less",
         lambda f, c: s.complexity(f) is not None and f.rows.count >= s.COMPLEX_ROWS
-        and not _dpo(f, c) and f.machine.fits("full"), _is("full"),
+        and not _likes(f, c) and f.machine.fits("full"), _is("full"),
         lambda f, c: {"signal": s.complexity(f), **_memory(f, c)},
     ),
     Rule(
         "method", "method_much_data", "less",
-        lambda f, c: f.rows.count >= s.MUCH_ROWS and not _dpo(f, c) and f.machine.fits("full"),
+        lambda f, c: f.rows.count >= s.MUCH_ROWS and not _likes(f, c) and f.machine.fits("full"),
         _is("full"), _memory,
     ),
     Rule(
@@ -256,11 +264,11 @@ AMOUNT = (
 RATE = (
     Rule(
         "learning_rate", "rate_dpo_small", "luthier",
-        lambda f, c: _dpo(f, c) and f.model.hidden < s.NARROW,
+        lambda f, c: _likes(f, c) and f.model.hidden < s.NARROW,
         lambda f, c: s.dpo_rate(f, c), lambda f, c: {"hidden": f.model.hidden},
     ),
     Rule(
-        "learning_rate", "rate_dpo", "zephyr", _dpo,
+        "learning_rate", "rate_dpo", "zephyr", _likes,
         lambda f, c: s.dpo_rate(f, c), lambda f, c: {"rate": s.dpo_rate(f, c), "method": c["method"]},
     ),
     Rule(
@@ -289,7 +297,7 @@ RATE = (
     ),
     Rule("lr_scheduler_type", "schedule", "zephyr", _always, _is("cosine")),
     Rule(
-        "warmup_ratio", "warmup_dpo", "zephyr", _dpo, _is(0.1),
+        "warmup_ratio", "warmup_dpo", "zephyr", _likes, _is(0.1),
         lambda f, c: {"steps": math.ceil(0.1 * c["num_train_epochs"] * s.steps_per_epoch(f, c))},
     ),
     Rule(

@@ -7,11 +7,11 @@ nowhere else.
 from typing import Literal
 
 Method = Literal["lora", "qlora", "full"]
-Objective = Literal["sft", "dpo", "text"]
+Objective = Literal["sft", "dpo", "kto", "text"]
 
 LARGE = 30_000_000_000
 SMALL = 1_000_000_000
-SAMPLES_PER_STEP = {"sft": 16, "text": 16, "dpo": 8}
+SAMPLES_PER_STEP = {"sft": 16, "text": 16, "dpo": 8, "kto": 16}
 MIN_STEPS_PER_EPOCH = 10
 
 
@@ -40,12 +40,13 @@ def learning_rate_default(
     size = num_params or 0
     if from_scratch:
         return 1e-3, "random weights of a small model take large steps"
-    if objective == "dpo":
+    if objective in ("dpo", "kto"):
+        name = objective.upper()
         if method == "full":
-            return 1e-6, "DPO of every weight: as in the DPO paper"
+            return 1e-6, f"{name} of every weight: as in the DPO paper"
         if 0 < size < SMALL:
-            return 2e-5, "DPO of an adapter on a base below 1B parameters"
-        return 5e-6, "DPO of an adapter: as published for Zephyr-7B"
+            return 2e-5, f"{name} of an adapter on a base below 1B parameters"
+        return 5e-6, f"{name} of an adapter: as published for DPO of Zephyr-7B"
     if method == "full":
         if size >= LARGE:
             return 1e-5, "every weight of a base of 30B parameters or more: half of Llama 2's 2e-5"
@@ -59,7 +60,7 @@ def num_train_epochs_default(objective: Objective) -> tuple[float, str]:
     """Passes over the data and why."""
     if objective == "sft":
         return 3.0, "answers are learned in three passes; held-out loss says whether fewer do"
-    if objective == "dpo":
+    if objective in ("dpo", "kto"):
         return 1.0, "preferences are overfitted from the second pass on"
     return 1.0, "plain text is read once"
 

@@ -51,7 +51,7 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
     in_4bit, in_8bit = of["load_in_4bit"], of["load_in_8bit"]
     held_out = bool(of["eval_dataset"]) or of["eval_split"] > 0
     loss, smoothing = of["dpo_loss_type"], of["dpo_label_smoothing"]
-    pairs = of["objective"] == "dpo"
+    pairs, pissa = of["objective"] == "dpo", of["init_lora_weights"] == "pissa"
     ranked = "lora_dim" in given and of["lora_dim"] > 0
     exclude = {
         f"method: full and lora_dim: {of['lora_dim']}": full and ranked,
@@ -66,6 +66,11 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
         and of["chat_template"] is not None,
         f"share_prefixes: true and lora_dropout: {of['lora_dropout']}": of["share_prefixes"] is True
         and of["lora_dropout"] > 0,
+        f"use_dora: true and lora_dropout: {of['lora_dropout']:g}": of["use_dora"]
+        and of["lora_dropout"] > 0,
+        "use_dora: true and method: qlora": of["use_dora"] and qlora,
+        "use_dora: true and init_lora_weights: pissa": of["use_dora"] and pissa,
+        "init_lora_weights: pissa and method: qlora": pissa and qlora,
         f"dpo_loss_type: {loss} and dpo_label_smoothing: {smoothing:g}": pairs
         and smoothing > 0
         and loss not in _SMOOTHED,
@@ -79,6 +84,11 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
         "dpo_loss_type: robust needs dpo_label_smoothing, the share of swapped pairs": pairs
         and loss == "robust"
         and smoothing == 0,
+        "objective: kto needs train_on: assistant or last_assistant; the last answer is judged": of[
+            "objective"
+        ]
+        == "kto"
+        and of["train_on"] == "all",
         "resume: true needs output_dir, the run to continue": of["resume"]
         and of["output_dir"] is None,
     }
@@ -88,22 +98,27 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
 
 def idle(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
     """A sentence for every setting that was given and does nothing in this run."""
-    full, dpo = of["method"] == "full", of["objective"] == "dpo"
+    full, dpo, kto = of["method"] == "full", of["objective"] == "dpo", of["objective"] == "kto"
     held_out = bool(of["eval_dataset"]) or of["eval_split"] > 0
     because = {
         "lora_alpha": full and "method is full",
         "lora_dropout": full and "method is full",
+        "use_rslora": full and "method is full",
+        "use_dora": full and "method is full",
+        "init_lora_weights": full and "method is full",
+        "loraplus_lr_ratio": full and "method is full",
         "lora_target_modules": full and "method is full",
         "modules_to_save": full and "method is full, which trains every module",
         "master_weights": not full and "adapters always have float32 masters",
         "bnb_4bit_quant_type": not of["load_in_4bit"] and "the base is not held in 4 bits",
         "bnb_4bit_use_double_quant": not of["load_in_4bit"] and "the base is not held in 4 bits",
-        "dpo_beta": not dpo and f"objective is {of['objective']}",
+        "dpo_beta": not (dpo or kto) and f"objective is {of['objective']}",
         "dpo_loss_type": not dpo and f"objective is {of['objective']}",
         "dpo_label_smoothing": not dpo and f"objective is {of['objective']}",
         "dpo_sft_weight": not dpo and f"objective is {of['objective']}",
         "simpo_gamma": not (dpo and of["dpo_loss_type"] == "simpo")
         and "dpo_loss_type is not simpo",
+        "kto_desirable_weight": not kto and f"objective is {of['objective']}",
         "chat_template_kwargs": not of["apply_chat_template"] and "apply_chat_template is false",
         "warmup_ratio": of["lr_scheduler_type"] == "constant"
         and of["warmup_ratio"] > 0

@@ -80,8 +80,9 @@ class Settings(BaseModel):
     method: Literal["lora", "qlora", "full"] = "lora"
     """What is trained: an adapter, an adapter on a quantised base, or every weight."""
 
-    objective: Literal["sft", "dpo", "text"] = "sft"
-    """What is learned: answers, preferences between two answers, or plain text."""
+    objective: Literal["sft", "dpo", "kto", "text"] = "sft"
+    """What is learned: answers, preferences between two answers, answers each with a label, or plain
+    text."""
 
     lora_dim: int = Field(32, ge=0, le=8192)
     """Rank of the adapter.  0 means full-parameter training."""
@@ -91,6 +92,20 @@ class Settings(BaseModel):
 
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of adapter inputs set to zero in training; the base model's own dropout is always 0."""
+
+    use_rslora: bool = False
+    """Scale the adapter by `lora_alpha` over the root of `lora_dim`: large ranks keep learning."""
+
+    use_dora: bool = False
+    """Train a magnitude for every row of the adapted weights besides, and the adapter as their
+    direction.  Slower; few tools but PEFT read it: merge it for the others."""
+
+    init_lora_weights: Literal["default", "pissa"] = "default"
+    """Where an adapter begins: at zero, or with `pissa` at the base's principal directions, which
+    leave the base meanwhile.  Its file has twice the rank and fits the base as published."""
+
+    loraplus_lr_ratio: float = Field(1.0, ge=1, le=1000)
+    """Learning rate of the B matrices as a multiple of that of A.  LoRA+ paper: 16."""
 
     lora_target_modules: Strings | None = Field(None, min_length=1)
     """Which linear layers get an adapter, by the end of their names, or `all-linear`.
@@ -117,6 +132,10 @@ class Settings(BaseModel):
 
     simpo_gamma: float = Field(1.0, ge=0, le=1000)
     """Margin between the rewards that `simpo` asks for.  Paper: 0.3 to 1.6, half of beta at first."""
+
+    kto_desirable_weight: float = Field(1.0, gt=0, le=1000)
+    """Weight of the wanted answers of `kto`; the others have 1.  Paper: such that weight times
+    wanted rows is 1 to 1.33 times the others."""
 
     master_weights: Literal["float32", "none"] = "float32"
     """Full-parameter training in 16 bits: `float32` keeps the bits that small updates need,
@@ -257,7 +276,8 @@ class Settings(BaseModel):
     @property
     def needs_reference(self) -> bool:
         """Whether the loss compares with the model as it was at step 0."""
-        return self.objective == "dpo" and self.dpo_loss_type not in REFERENCE_FREE
+        compared = self.objective == "dpo" and self.dpo_loss_type not in REFERENCE_FREE
+        return compared or self.objective == "kto"
 
     @model_validator(mode="before")
     @classmethod

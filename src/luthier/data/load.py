@@ -14,7 +14,7 @@ from luthier.data.reading.tables import Accidents, no_rows
 from luthier.data.types import BadRow, Conversation, Feedback, Preference, Row, Sample, Text
 from luthier.errors import FileAccessError, FormatError, NoRowsError, SettingsError
 
-Objective = Literal["sft", "dpo", "text"]
+Objective = Literal["sft", "dpo", "kto", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def load_samples(
         columns: Our field names for theirs; see `luthier.data.formats.columns`.
         encoding: Of the text files; None is UTF-8.
         objective: What the samples are for: `sft` takes conversations and texts, `dpo` pairs,
-            `text` texts.  None takes everything, as the doctor does.
+            `kto` answers with a label, `text` texts.  None takes everything, as the doctor does.
 
     Raises:
         DataError: A file cannot be read, has no rows, is in no known format or in two, or holds
@@ -129,6 +129,7 @@ def _load_file(
 _WANTED: Mapping[str, tuple[type, ...]] = {
     "sft": (Conversation, Text),
     "dpo": (Preference,),
+    "kto": (Feedback,),
     "text": (Text,),
 }
 _NAMES: Mapping[type, str] = {
@@ -142,8 +143,8 @@ _FIX: Mapping[type, str] = {
     Text: "--objective text, or --objective sft for chats written as text",
     Preference: "--objective dpo; or for rows with a prompt and a chosen text, learn the chosen "
     "ones: columns: {prompt: prompt, completion: chosen}",
-    Feedback: "keep the rows whose label is true and learn those as conversations: "
-    "columns: {messages: messages}",
+    Feedback: "--objective kto; or keep the rows whose label is true and learn those as "
+    "conversations: columns: {messages: messages}",
 }
 
 

@@ -120,10 +120,12 @@ def prepare(
 
 
 def fingerprint(examples: Iterable[Example]) -> str:
-    """SHA-256 over the ids and weights of every sequence, with the borders between them."""
+    """SHA-256 over the ids and weights of every sequence, with the borders between them, and labels."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(len(example.sequences).to_bytes(4, "little"))
+        if example.wanted is not None:
+            digest.update(bytes([example.wanted]))
         for sequence in example.sequences:
             digest.update(len(sequence.ids).to_bytes(4, "little"))
             digest.update(np.ascontiguousarray(sequence.ids, "<i4").tobytes())
@@ -313,7 +315,9 @@ def _report(
 
 
 def _pairs(account: _Account, loaded: LoadedRows) -> dict[str, float]:
-    """What is reported of preference pairs only."""
+    """What is reported of preference pairs or of labelled answers only."""
+    if labels := [example.wanted for example in account.examples if example.wanted is not None]:
+        return {"wanted": sum(labels)}
     if not all(isinstance(sample, Preference) for sample in loaded.samples):
         return {}
     return {"chosen_longer": round(chosen_longer(account.examples), 4)}

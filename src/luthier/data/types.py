@@ -93,7 +93,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """Unpaired feedback: a conversation and whether its answer is wanted.  Parsed, not yet trained."""
+    """Unpaired feedback: a conversation and whether its last answer is wanted."""
 
     conversation: Conversation
     label: bool
@@ -155,7 +155,8 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The sequences of one row: one or more for SFT, chosen and rejected for DPO, in this order.
+    """The sequences of one row: one or more for SFT, chosen and rejected for DPO, in this order, one
+    for an answer with a label.
 
     All sequences of an example stay in one optimiser step; a *sample* is an example.
     """
@@ -163,3 +164,4 @@ class Example:
     sequences: tuple[Sequence, ...]
     origin: Origin
     cut: Cut | None = None
+    wanted: bool | None = None  # the label of unpaired feedback

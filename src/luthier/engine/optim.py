@@ -37,6 +37,7 @@ class Updater:
             and / or in pages that the driver may move to host memory.
         max_grad_norm: Largest norm of the whole gradient; 0 does not clip.
         master_weights: Keep float32 masters of 16-bit weights; False rounds stochastically.
+        rates: Factors on the learning rate of some weights; 1 for the others.
         seed: For stochastic rounding, together with the step.
     """
 
@@ -51,10 +52,11 @@ class Updater:
         max_grad_norm: float = 1.0,
         master_weights: bool = True,
         no_decay: Collection[str] = (),
+        rates: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         self.trained = dict(sorted(trained.items()))
-        self.no_decay = frozenset(no_decay)
+        self.no_decay, self._rates = frozenset(no_decay), dict(rates or {})
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.max_grad_norm = max_grad_norm
         self.step = 0
@@ -131,22 +133,23 @@ class Updater:
         gradients = self.gradients()
         wide = [n for n in gradients if self.trained[n].dtype in (torch.float32, torch.float64)]
         if self.quantised is None:
-            for decay, names in self._by_decay(wide):
+            for decay, factor, names in self._groups(wide):
                 self._adamw(
                     [self.trained[n].data for n in names],
                     [gradients[n] for n in names],
                     [self.moments[n] for n in names],
-                    learning_rate,
+                    factor * learning_rate,
                     decay,
                 )
         for name, gradient in gradients.items():
+            rate = self._rates.get(name, 1.0) * learning_rate
             decay = self._decay(name)
             if self.quantised is not None:
                 master = with_room(partial(self.masters.open, name))
-                self.quantised.update(name, master, gradient, learning_rate, decay, self.step)
+                self.quantised.update(name, master, gradient, rate, decay, self.step)
                 with_room(partial(self.masters.store, name, master, self.step))
             elif self.trained[name].dtype not in (torch.float32, torch.float64):
-                self._update_master(name, gradient, learning_rate, decay)
+                self._update_master(name, gradient, rate, decay)
         if self.quantised is not None:
             self.quantised.finish()
         self.clear()
@@ -192,9 +195,11 @@ class Updater:
         decays = self.trained[name].dim() >= 2 and name not in self.no_decay
         return self.weight_decay if decays else 0.0
 
-    def _by_decay(self, names: list[str]) -> Iterator[tuple[float, list[str]]]:
-        for decay in sorted({self._decay(name) for name in names}):
-            yield decay, [name for name in names if self._decay(name) == decay]
+    def _groups(self, names: list[str]) -> Iterator[tuple[float, float, list[str]]]:
+        """Weights of one decay and one factor on the rate."""
+        kinds = {name: (self._decay(name), self._rates.get(name, 1.0)) for name in names}
+        for decay, factor in sorted(set(kinds.values())):
+            yield decay, factor, [name for name in names if kinds[name] == (decay, factor)]
 
     def clear(self) -> None:
         """Drop all gradients."""

@@ -177,8 +177,8 @@ class Step(Event):
         grad_norm: Of the gradient before clipping.
         learning_rate: Of this step.
         metrics: Means of the objective over the units.
-        units: What the loss is a mean over: learned weight of tokens, or pairs.
-        unit: `token` or `pair`.
+        units: What the loss is a mean over: learned weight of tokens, pairs, or labelled answers.
+        unit: `token`, `pair` or `row`.
         tokens: Computed by all devices.
         micro_batches: Forward and backward passes of one device.
         seconds: Wall time of the step.

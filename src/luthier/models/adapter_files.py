@@ -4,6 +4,7 @@ Source: https://github.com/huggingface/peft, docs/source/developer_guides/checkp
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from transformers.pytorch_utils import Conv1D
 from luthier.bounded_patterns import Suffix
 from luthier.errors import AdapterError, NonFiniteError
 from luthier.kernels.finite import is_finite
-from luthier.models.adapters import PREFIX, Adapters, LoraShared
+from luthier.models.adapters import PREFIX, Adapters
+from luthier.models.lora_layer import LoraShared
 from luthier.models.quantise import QuantisedLinear
 from luthier.models.targets import linear_layers, saved_targets
 from luthier.sources.adapter_config import (
@@ -29,6 +31,8 @@ from luthier.sources.adapter_config import (
     refused,
 )
 from luthier.sources.weights import TensorSpec, check_hashes, read_header
+
+MAGNITUDE = "lora_magnitude_vector"
 
 
 def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:
@@ -48,7 +52,7 @@ def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:
             why="there is nothing left to save on its own",
             fix="save the model, or load base and adapter again",
         )
-    state = {name: value.float().cpu().contiguous() for name, value in adapters.state().items()}
+    state = {name: value.float().cpu().contiguous() for name, value in _published(adapters).items()}
     if bad := [name for name, value in state.items() if not is_finite(value)]:
         raise NonFiniteError(
             f"{len(bad)} weights of the adapter are not numbers, first {bad[0]}",
@@ -60,6 +64,23 @@ def save_adapter(adapters: Adapters, folder: Path, base_name: str) -> None:
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
 
+def _published(adapters: Adapters) -> dict[str, torch.Tensor]:
+    """The weights as an adapter of the base as it is published.
+
+    A base that lost its principal directions to the adapter is not published: what was taken out
+    is subtracted, by an adapter of twice the rank (https://arxiv.org/abs/2404.02948, appendix C).
+    """
+    state = adapters.state()
+    for name, layer in adapters.layers.items():
+        if layer.taken is None:
+            continue
+        key_A, key_B = (f"{PREFIX}{name}.lora_{side}.weight" for side in "AB")
+        first_A, first_B = layer.taken
+        state[key_A] = torch.cat([state[key_A], first_A])
+        state[key_B] = torch.cat([state[key_B], -first_B], dim=1)
+    return state
+
+
 def adapter_config(adapters: Adapters, base_name: str) -> dict[str, Any]:
     """The content of `adapter_config.json`."""
     ranks = {n: layer.rank for n, layer in adapters.layers.items() if layer.rank != adapters.rank}
@@ -67,6 +88,9 @@ def adapter_config(adapters: Adapters, base_name: str) -> dict[str, Any]:
         n: layer.alpha for n, layer in adapters.layers.items() if layer.alpha != adapters.alpha
     }
     bases = [layer.base for layer in adapters.layers.values()]
+    # Of twice the rank; the scale stays: alpha over the rank, or over its root.
+    twice = 2 if adapters.shared.principal else 1
+    wider = math.sqrt(twice) if adapters.shared.rank_stabilised else twice
     turned = any(
         isinstance(b, Conv1D) or (isinstance(b, QuantisedLinear) and b.conv1d) for b in bases
     )
@@ -76,8 +100,8 @@ def adapter_config(adapters: Adapters, base_name: str) -> dict[str, Any]:
         "base_model_name_or_path": base_name,
         "revision": None,
         "inference_mode": True,
-        "r": adapters.rank,
-        "lora_alpha": _whole(adapters.alpha),
+        "r": twice * adapters.rank,
+        "lora_alpha": _whole(wider * adapters.alpha),
         "lora_dropout": adapters.shared.dropout,
         "target_modules": adapters.targets,
         "exclude_modules": None,
@@ -85,7 +109,7 @@ def adapter_config(adapters: Adapters, base_name: str) -> dict[str, Any]:
         "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
         "alpha_pattern": {re.escape(name): _whole(alpha) for name, alpha in alphas.items()},
         "use_rslora": adapters.shared.rank_stabilised,
-        "use_dora": False,
+        "use_dora": adapters.shared.dora,
         "bias": "none",
         "lora_bias": False,
         "fan_in_fan_out": turned,
@@ -119,6 +143,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, dropout: float | None 
     shared = LoraShared(
         dropout=float(config.get("lora_dropout") or 0.0) if dropout is None else dropout,
         rank_stabilised=bool(config.get("use_rslora")),
+        dora=bool(config.get("use_dora")),
     )
     adapters = Adapters(
         model,
@@ -159,11 +184,15 @@ def _sort_tensors(
     tied = bool(saved) and bool(config.get("ensure_weight_tying"))
     pairs: dict[str, set[str]] = {}
     whole: dict[str, list[str]] = {}
+    magnitudes: set[str] = set()
     problems = []
     for key in specs:
         name = key.removeprefix(PREFIX)
         if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", name):
             pairs.setdefault(match[1], set()).add(match[2])
+            continue
+        if config.get("use_dora") and name.endswith(f".{MAGNITUDE}"):
+            magnitudes.add(name.removesuffix(f".{MAGNITUDE}"))
             continue
         module, _, leaf = name.rpartition(".")
         # With `ensure_weight_tying` PEFT saves the other matrix of the pair without declaring it.
@@ -181,6 +210,11 @@ def _sort_tensors(
         for n, have in pairs.items()
         if len(have) < 2
     ]
+    if config.get("use_dora"):
+        problems += [
+            f"{name} has A and B or a {MAGNITUDE}, not all three"
+            for name in magnitudes ^ set(pairs)
+        ]
     if problems:
         raise refused(folder, "; ".join(problems[:5]))
     if not pairs and not whole:
@@ -212,6 +246,8 @@ def _plan_layers(
                 f"{name}: the adapter is of rank {a[0]} for {b[0]} x {a[-1]}, "
                 f"its config says rank {rank} and the base has {outputs} x {inputs}"
             )
+        if config.get("use_dora") and specs[f"{PREFIX}{name}.{MAGNITUDE}"].shape != (outputs,):
+            problems.append(f"{name}: its {MAGNITUDE} is not of {outputs} rows")
         plans.append(_Layer(name, rank, alpha))
     if problems:
         raise AdapterError(

@@ -16,7 +16,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from luthier.errors import DamagedWeightsError, ModelError, NonFiniteError
 from luthier.kernels.finite import is_finite
-from luthier.models.adapters import LoraLayer, TrainedModule, plain_layer
+from luthier.models.lora_layer import LoraLayer, TrainedModule, plain_layer
 from luthier.models.quantise import QuantisedLinear
 from luthier.sources.weights import find_weights
 

@@ -135,7 +135,10 @@ class _Ops:
             ends.get(name) for name in ("gate_proj", "up_proj", "gate_up_proj", "c_fc")
         )
         self.reads_product = bool(ends.get("down_proj"))
-        self.lows = sum(1 for m in shape.linears if how.adapts(m)) * how.rank * self.w
+        adapted = [m for m in shape.linears if how.adapts(m)]
+        self.lows = len(adapted) * how.rank * self.w
+        if how.magnitudes:  # the outputs before they are scaled, for the magnitudes' gradient
+            self.lows += sum(m.outputs for m in adapted) * self.e
         self.down = max((m.size for m in shape.linears), default=0)
 
     # Forward

@@ -48,6 +48,8 @@ class How:
         masters: Float32 masters of weights that are trained in 16 bits.
         dropout: Whether the adapter drops inputs.
         from_scratch: Random weights, made in float32 on the host.
+        magnitudes: Whether every row of an adapted weight has a trained magnitude (DoRA).
+        principal: Whether what was taken out of the base is kept beside it (PiSSA).
     """
 
     full: bool = False
@@ -61,6 +63,8 @@ class How:
     masters: bool = True
     dropout: bool = False
     from_scratch: bool = False
+    magnitudes: bool = False
+    principal: bool = False
 
     @property
     def element(self) -> int:
@@ -85,8 +89,9 @@ class How:
 
 def adapter_params(shape: Shape, how: How) -> int:
     """Values of A and B of every adapted layer."""
-    sides = sum(m.inputs + m.outputs for m in shape.linears if how.adapts(m))
-    return shape.layers * how.rank * sides
+    adapted = [m for m in shape.linears if how.adapts(m)]
+    rows = sum(m.outputs for m in adapted) if how.magnitudes else 0
+    return shape.layers * (how.rank * sum(m.inputs + m.outputs for m in adapted) + rows)
 
 
 def whole_params(shape: Shape, how: How) -> int:
@@ -106,6 +111,8 @@ def trained_tensors(shape: Shape, how: How) -> Iterable[tuple[int, int]]:
             if how.adapts(matrix):
                 yield how.rank * matrix.inputs, shape.layers
                 yield how.rank * matrix.outputs, shape.layers
+                if how.magnitudes:
+                    yield matrix.outputs, shape.layers
         yield shape.vocabulary * shape.hidden, len(set(how.whole))
         return
     for matrix in shape.linears:
@@ -124,6 +131,7 @@ def static_parts(shape: Shape, how: How, device: Device) -> Parts:
     """Bytes held from the first step to the last, gradients left out."""
     weights, scales = _base(shape, how)
     adapters = 0 if how.full else 4 * (adapter_params(shape, how) + whole_params(shape, how))
+    adapters += 4 * adapter_params(shape, how) if how.principal else 0
     paged = how.optimiser.startswith("paged") and device.cuda
     state = 0 if paged else optimiser_bytes(shape, how)
     return {

@@ -118,6 +118,8 @@ def how_of(settings: Settings, family: Family, device: Device) -> How:
         masters=settings.master_weights == "float32",
         dropout=settings.lora_dropout > 0,
         from_scratch=settings.from_scratch,
+        magnitudes=settings.use_dora,
+        principal=settings.init_lora_weights == "pissa",
     )
 
 
@@ -282,6 +284,8 @@ def _operations(
     total = epochs * _once(shape, how, data, recompute)
     if settings.needs_reference:
         total += forward  # the reference, once
+    if settings.objective == "kto":
+        total += (1 + epochs) * forward  # mismatched answers: under the reference, and every step
     if data.held_out:
         total += (epochs + 1) * forward * data.held_out / data.samples
     return total

@@ -21,7 +21,7 @@ _NEUTRAL = {
     "task_type", "fan_in_fan_out", "lora_dropout", "modules_to_save", "r", "lora_alpha", "rank_pattern",
     "alpha_pattern", "target_modules", "exclude_modules", "use_rslora", "layers_to_transform",
     "layers_pattern", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
-    "ensure_weight_tying", "runtime_config",
+    "ensure_weight_tying", "runtime_config", "use_dora",
 }  # fmt: skip
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
@@ -60,7 +60,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         plain = name in _NEUTRAL or name in {"init_lora_weights"} or not value
         if not plain and (name, value) != ("bias", "none"):
             problems.append(
-                f"{name[:60]} is {shown(value)}; luthier applies plain and rank-stabilised LoRA"
+                f"{name[:60]} is {shown(value)}; luthier applies LoRA, rank-stabilised LoRA and DoRA"
             )
     if problems:
         raise refused(folder, "; ".join(problems[:8]))
@@ -83,6 +83,7 @@ def _bad_kinds(config: Mapping[str, Any]) -> list[str]:
         ("target_modules", (str, list), "a list of names or a pattern"),
         ("modules_to_save", (list,), "a list of names"),
         ("use_rslora", (bool,), "true or false"),
+        ("use_dora", (bool,), "true or false"),
     ):
         value = config.get(field)
         texts = not isinstance(value, list) or all(isinstance(item, str) for item in value)

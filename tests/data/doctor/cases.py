@@ -179,7 +179,11 @@ CASES: dict[str, Case] = {
         pairs(lambda n: pair(f"Why {n}?", f"Answer: reason {n}.", f"Answer: no {n}.")),
         options=DPO,
     ),
-    "feedback-not-trained": Case([chat(("user", "A?"), ("assistant", "B."), label=True)], [GOOD]),
+    "feedback-one-sided": Case(
+        [chat(("user", "A?"), ("assistant", text), label=True) for text in "BC"],
+        [chat(("user", "A?"), ("assistant", text), label=text == "B") for text in "BC"],
+        options={"objective": "kto"},
+    ),
     "duplicate-rows": Case([GOOD, ask("Hi.", "Ho."), GOOD], [GOOD, ask("Hi.", "Ho.")]),
     "near-duplicates": Case(
         [ask(LONG, "Yes, so it is."), ask(LONG + " end", "Yes, so it is.")],

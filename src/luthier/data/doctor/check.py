@@ -1,5 +1,6 @@
 """`check`: one pass over the rows, every rule on each, and the figures."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
@@ -254,28 +255,31 @@ def _portions(reads: Iterable[Read]) -> Iterator[list[Read]]:
 _USES: Mapping[str, tuple[type, ...]] = {
     "sft": (Conversation, Text),
     "dpo": (Preference,),
+    "kto": (Feedback,),
     "text": (Text,),
 }
 _NAMES: Mapping[type, str] = {
     Conversation: "a conversation",
     Preference: "a preference pair",
     Text: "a text",
+    Feedback: "an answer with a label",
 }
 
 
 def _wrong_kind(sample: Sample, objective: str) -> str | None:
-    """Why the objective cannot use a sample; feedback has a rule of its own."""
-    if isinstance(sample, Feedback):
-        return None
-    if isinstance(sample, _USES.get(objective, (Conversation, Text, Preference))):
+    """Why the objective cannot use a sample."""
+    if isinstance(sample, _USES.get(objective, (Conversation, Text, Preference, Feedback))):
         return None
     return f"{_NAMES[type(sample)]}, which objective {objective} does not learn from"
 
 
 def objective_of(samples: Iterable[Sample]) -> str:
-    """The objective that most of some samples are for: dpo where they are pairs, else sft."""
-    kinds = [isinstance(sample, Preference) for sample in samples]
-    return "dpo" if kinds and sum(kinds) > len(kinds) / 2 else "sft"
+    """The objective that most of some samples are for: dpo for pairs, kto for labels, else sft."""
+    kinds = Counter(type(sample) for sample in samples)
+    for kind, objective in ((Preference, "dpo"), (Feedback, "kto")):
+        if kinds[kind] > kinds.total() / 2:
+            return objective
+    return "sft"
 
 
 def head_samples(

@@ -148,6 +148,8 @@ def made_answer(made: Example | BadRow) -> tuple[Json, list[bytes]]:
     body: Json = {"tokens": [len(sequence.ids) for sequence in made.sequences]}
     if (cut := made.cut) is not None:
         body["cut"] = [getattr(cut, one.name) for one in fields(Cut)]
+    if made.wanted is not None:
+        body["wanted"] = made.wanted
     parts = [sequence.ids.astype("<i4", copy=False).tobytes() for sequence in made.sequences]
     parts += [sequence.weights.astype("<f4", copy=False).tobytes() for sequence in made.sequences]
     return body, parts
@@ -162,7 +164,7 @@ def made_of(body: Mapping[str, Any], rest: bytearray, origin: Origin) -> Example
     ids = _split(np.frombuffer(rest, "<i4", sum(sizes)), sizes)
     weights = _split(np.frombuffer(rest, "<f4", sum(sizes), 4 * sum(sizes)), sizes)
     cut = Cut(*body["cut"]) if "cut" in body else None
-    return Example(tuple(map(Sequence, ids, weights)), origin, cut)
+    return Example(tuple(map(Sequence, ids, weights)), origin, cut, body.get("wanted"))
 
 
 def pieces_answer(sequences: Items[Items[Piece]]) -> tuple[Json, list[bytes]]:

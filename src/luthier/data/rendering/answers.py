@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from luthier.data.rendering.turns import Messages
-from luthier.data.types import BadRow, Example, Message, Preference
+from luthier.data.rendering.turns import Messages, last_assistant
+from luthier.data.types import BadRow, Conversation, Example, Feedback, Message, Preference
 
 
 def empty_answer(messages: Messages) -> str | None:
@@ -51,3 +51,21 @@ def told_apart(made: Example | BadRow) -> Example | BadRow:
     cut = " after the cut to seq_length" if made.cut else " in the chat template's rendering"
     reason = f"chosen and rejected are the same {len(chosen)} tokens{cut}"
     return BadRow(made.origin, reason, "chosen-equals-rejected")
+
+
+def judged(sample: Feedback) -> Conversation:
+    """The conversation with the weight of every answer but the last taken away."""
+    messages = sample.conversation.messages
+    last = last_assistant(messages)
+    weighted = tuple(
+        replace(message, weight=1.0 if index == last else 0.0)
+        if message.role == "assistant"
+        else message
+        for index, message in enumerate(messages)
+    )
+    return replace(sample.conversation, messages=weighted)
+
+
+def with_label(made: Example | BadRow, label: bool) -> Example | BadRow:
+    """A rendered answer with its label; a row that cannot be used stays what it is."""
+    return made if isinstance(made, BadRow) else replace(made, wanted=label)

@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from luthier.data.rendering import truncate
-from luthier.data.rendering.answers import empty_answer, only_answer, pair_problem, told_apart
+from luthier.data.rendering.answers import (
+    empty_answer,
+    judged,
+    only_answer,
+    pair_problem,
+    told_apart,
+    with_label,
+)
 from luthier.data.rendering.chats import Chat, Chats, require
 from luthier.data.rendering.drafts import Draft, Piece, pieces, sequence_of
 from luthier.data.rendering.plain_text import conversation_draft, own_system, text_draft
@@ -117,8 +124,7 @@ class Renderer:
             if isinstance(sample, Text):
                 return self._text_row(sample)
             if isinstance(sample, Feedback):
-                reason = "unpaired feedback (`label`) is read, and not trained yet"
-                return BadRow(sample.origin, reason, "feedback-not-trained")
+                return with_label(self._conversation(judged(sample)), sample.label)
             return self._conversation(sample)
         except RowTemplateError as error:
             return BadRow(sample.origin, error.what, "template-refuses")
@@ -158,7 +164,7 @@ class Renderer:
         if isinstance(sample, Text):
             return [pieces(self.tokenizer, self._text_draft(sample))]
         if isinstance(sample, Feedback):
-            sample = sample.conversation
+            sample = judged(sample)
         chat = self._chat_of(sample.tools, sample.template_kwargs)
         if isinstance(sample, Preference):
             self._require_pair(sample, chat)

@@ -30,7 +30,7 @@ class Evaluation:
     """What was measured.
 
     Args:
-        objective: Of the rows: `sft`, `text` or `dpo`.
+        objective: Of the rows: `sft`, `text`, `dpo` or `kto`.
         kind: What the rows are: `chats`, `texts`, `pairs` or `options`.
         rows: Read, used, cut and dropped.
         measured: Each state: `base`, `start` and `tuned`, or `model` where there is no adapter.
@@ -139,8 +139,9 @@ def evaluate_model(
 
 
 def compares_pairs(task: Task, trained: Settings, source: ModelSource) -> bool:
-    """Whether pairs are measured as they were trained: against the reference, by its loss."""
-    return task.kind == "pairs" and trained.objective == "dpo" and source.run is not None
+    """Whether preferences are measured as they were trained: against the reference, by its loss."""
+    kinds = {"pairs": "dpo", "labels": "kto"}
+    return source.run is not None and kinds.get(task.kind) == trained.objective
 
 
 def asked_of(
@@ -185,11 +186,11 @@ def settings_of(
             )
     else:
         objective = objective or ("sft" if how.get("objective") != "text" else "text")
-        if objective == "dpo":
+        if objective in ("dpo", "kto"):
             raise SettingsError(
-                f"--objective dpo, and {name} is not a run",
+                f"--objective {objective}, and {name} is not a run",
                 why="preferences are measured against the model that training started from",
-                fix="luthier eval RUN --dataset FILE, where RUN has objective dpo; or leave it out",
+                fix=f"luthier eval RUN --dataset FILE, where RUN has objective {objective}; or leave it out",
             )
         method = "lora" if source.adapter else "full"
         resolved = load({"model": name, "dataset": list(dataset), "objective": objective})

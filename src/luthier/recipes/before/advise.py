@@ -16,7 +16,7 @@ from luthier.sources.source import ModelSource, resolve_local
 RENDERED = 4_000
 """Rows that are rendered to be counted; of larger data sets as many, evenly spread."""
 
-OBJECTIVES = {"pairs": "dpo", "texts": "text", "conversations": "sft"}
+OBJECTIVES = {"pairs": "dpo", "texts": "text", "conversations": "sft", "feedback": "kto"}
 
 
 def advise_run(

@@ -62,6 +62,8 @@ def _shape_of(config: Mapping[str, Any]) -> dict[str, object]:
     """The settings that an `adapter_config.json` fixes."""
     targets, saved = config.get("target_modules") or (), config.get("modules_to_save") or ()
     shape: dict[str, object] = {"lora_dim": config["r"], "lora_alpha": float(config["lora_alpha"])}
+    shape["use_rslora"] = bool(config.get("use_rslora"))
+    shape["use_dora"] = bool(config.get("use_dora"))
     if targets:
         names = (targets,) if isinstance(targets, str) else tuple(sorted(targets))
         shape["lora_target_modules"] = names
@@ -76,4 +78,6 @@ def _given(settings: Settings, name: str, source: ModelSource) -> object:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"

@@ -38,7 +38,12 @@ from luthier.recipes.exact.targets import CpuTarget, CudaTarget
 from luthier.recipes.exact.tracker import StorageTracker
 from luthier.recipes.run.assembly import updater_options
 from luthier.recipes.run.devices import DTYPES
-from luthier.recipes.run.objective import Objective, PairObjective, TokenObjective
+from luthier.recipes.run.objective import (
+    FeedbackObjective,
+    Objective,
+    PairObjective,
+    TokenObjective,
+)
 from luthier.recipes.run.steps import MicroBatch
 from luthier.recipes.run.trainee import Trainee, prepare_model, quantisation_of
 from luthier.sources.source import ModelSource
@@ -223,20 +228,27 @@ class _DryRun:
             pass  # read back, a file at a time
 
     def _objective(self, trainee: Trainee, shapes: Sequence[BatchShape]) -> Objective:
-        if self.settings.objective != "dpo":
+        if self.settings.objective not in ("dpo", "kto"):
             return TokenObjective(trainee)
-        pairs = sum(len(shape.targets) // 2 for shape in shapes)
+        samples = sum(self._samples(shape) for shape in shapes)
         with self.tracker.ignoring():
-            values = torch.zeros(pairs, 2, dtype=torch.float64)
+            values = torch.zeros(samples, 2, dtype=torch.float64)
+            wanted = torch.zeros(samples, dtype=torch.bool)
+        if self.settings.objective == "kto":
+            return FeedbackObjective(trainee, values, wanted, self.settings)
         return PairObjective(trainee, values, self.settings)
+
+    def _samples(self, shape: BatchShape) -> int:
+        """Pairs of DPO, sequences otherwise."""
+        return len(shape.targets) // (2 if self.settings.objective == "dpo" else 1)
 
     def _step(self, shapes: Sequence[BatchShape]) -> Step[MicroBatch]:
         batches, first = [], 0
         for shape in shapes:
-            pairs = len(shape.targets) // 2
-            batches.append(MicroBatch(packed_of(shape), 1, tuple(range(first, first + pairs))))
-            first += pairs
-        units = float(first) if self.settings.objective == "dpo" else 1.0
+            last = first + self._samples(shape)
+            batches.append(MicroBatch(packed_of(shape), 1, tuple(range(first, last))))
+            first = last
+        units = float(first) if self.settings.objective in ("dpo", "kto") else 1.0
         tokens = sum(shape.num_tokens for shape in shapes)
         return Step(1, units, batches, tokens, "a dry run")
 

@@ -24,9 +24,17 @@ def walk(planned: Planned) -> ExactPlan:
         device=plan.device,
         batches=[batch],
         evaluation=[batch] if planned.data is not None and planned.data.held_out else (),
-        reference=batch if pair else None,
+        reference=_reference(settings.objective, batch, plan.work),
         gradients_held=plan.work.micro_batches > 1,
     )
+
+
+def _reference(objective: str, batch: BatchShape, work: Work) -> BatchShape | None:
+    """What is scored at once under the reference: a pair, or an answer and a mismatched one."""
+    if objective == "kto":
+        longest = work.longest
+        return BatchShape.plain([longest] * 2, [max(1, min(longest - 1, work.targets))] * 2)
+    return batch if objective == "dpo" else None
 
 
 def _real(data: DataShape, planned: Planned) -> BatchShape | None:

@@ -12,7 +12,15 @@ from luthier.engine.optim import Updater
 from luthier.engine.schedule import learning_rate_at, warmup_steps
 from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.run.context import RunContext
-from luthier.recipes.run.objective import Objective, PairObjective, TokenObjective
+from luthier.recipes.run.objective import (
+    FeedbackObjective,
+    Objective,
+    PairObjective,
+    TokenObjective,
+    labels,
+    with_facts,
+    with_mismatched,
+)
 from luthier.recipes.run.reference import reference_values
 from luthier.recipes.run.steps import EvalSource
 from luthier.recipes.run.trainee import Trainee
@@ -59,6 +67,7 @@ def updater_options(settings: Settings, trainee: Trainee) -> dict[str, Any]:
         "max_grad_norm": settings.max_grad_norm,
         "master_weights": settings.master_weights == "float32",
         "no_decay": trainee.no_decay,
+        "rates": trainee.rates(settings.loraplus_lr_ratio),
         "seed": settings.seed,
     }
 
@@ -95,15 +104,22 @@ def make_objective(
         prints: Fingerprints of what reference values depend on.
 
     Raises:
-        Interrupted: A stop was asked for while the reference of DPO was scored.
+        Interrupted: A stop was asked for while the reference was scored.
+        NoRowsError: Fewer than two labelled answers.
     """
-    if context.settings.objective != "dpo":
+    settings = context.settings
+    if settings.objective not in ("dpo", "kto"):
         return TokenObjective(trainee)
+    unpaired = settings.objective == "kto"
+    scored = with_mismatched(examples, settings) if unpaired else examples
     reference_P2 = None
-    if context.settings.needs_reference:
+    if settings.needs_reference:
         share = context.decided.share
-        reference_P2 = reference_values(context, trainee, examples, prints, share=share)
-    return PairObjective(trainee, reference_P2, context.settings)
+        reference_P2 = reference_values(context, trainee, scored, prints, share=share)
+    if unpaired:
+        assert reference_P2 is not None, "KTO compares with a reference"
+        return FeedbackObjective(trainee, reference_P2, labels(examples), settings)
+    return PairObjective(trainee, reference_P2, settings)
 
 
 def make_evaluation(
@@ -112,9 +128,10 @@ def make_evaluation(
     """Held-out means when called; None without held-out data."""
     if judge is None:
         return None
+    plan = with_facts(judge, held_out, context.stop_requested)
     return lambda: evaluate(
         judge,
-        lambda: held_out.plan(0),
+        lambda: plan(0),
         shrink=held_out.shrink,
         ranks=context.ranks,
         should_stop=context.stop_requested,

@@ -26,6 +26,7 @@ from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.run import assembly, prepare, record
 from luthier.recipes.run.context import Post, RunContext
 from luthier.recipes.run.devices import facts_of, torch_device
+from luthier.recipes.run.objective import with_facts
 from luthier.recipes.run.plan_check import PlanCheck
 from luthier.recipes.run.result import write_result
 from luthier.recipes.run.samples import Samples
@@ -190,7 +191,7 @@ def _train(
     if not made.best.exhausted or updater.step == last:
         reason = train(
             learn,
-            made.steps.plan,
+            with_facts(learn, made.steps, context.stop_requested),
             updater,
             first_step=updater.step + 1,
             last_step=last,
@@ -228,7 +229,7 @@ def _watch(
         save=made.keeper.save,
         stop_requested=lambda: ranks.any(context.stop_requested()),
         end_requested=lambda: ranks.any(context.end_requested()),
-        unit="pair" if context.settings.objective == "dpo" else "token",
+        unit={"dpo": "pair", "kto": "row"}.get(context.settings.objective, "token"),
     )
 
 

@@ -37,6 +37,7 @@ _MOVES_BITS = (
     "bnb_4bit_use_double_quant",
     "torch_dtype",
     "share_prefixes",
+    "init_lora_weights",
 )
 
 

@@ -20,17 +20,25 @@ from luthier.recipes.run.context import RunContext
 from luthier.units import format_count
 
 
+class StepFacts(NamedTuple):
+    """What KTO knows of the whole step before its first micro-batch."""
+
+    kl: float = 0.0  # divergence from the reference, nats, >= 0
+    wanted_share: float = 0.5  # of its rows, 0 to 1
+
+
 class MicroBatch(NamedTuple):
     """A packed batch and the step it belongs to (dropout masks depend on the step)."""
 
     packed: PackedBatch
     step: int
     samples: tuple[int, ...]
+    facts: StepFacts = StepFacts()
 
 
 def units_of(examples: Many[Example], objective: str) -> NDArray[np.float64]:
-    """Units of each example: 1 for a pair, the summed weight of its targets otherwise."""
-    if objective == "dpo":
+    """Units of each example: 1 for a pair or a labelled answer, else its targets' summed weight."""
+    if objective in ("dpo", "kto"):
         return np.ones(len(examples))
     return np.array(
         [sum(float(s.weights.sum(dtype=np.float64)) for s in e.sequences) for e in examples]
@@ -61,10 +69,15 @@ class Cutter:
         warn: Callable[[str], None],
     ) -> None:
         self.examples, self.budget, self.share = examples, budget, share
-        self.max_sequences, self.ranks, self._warn = max_sequences, ranks, warn
+        self.max_sequences, self.ranks, self.warn = max_sequences, ranks, warn
         self.units = units_of(examples, objective)
         counts = [len(example.sequences) for example in examples]
         self.first_sequence = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    def some(self, number: int, mine: Many[int], units: float) -> Step[MicroBatch]:
+        """This rank's samples of a step whose units, over all ranks, are known."""
+        sizes = Sizes(self.budget, self.share, max_sequences=self.max_sequences)
+        return self.step(number, mine, cut(self.examples, mine, sizes))._replace(units=units)
 
     def step(self, number: int, samples: Many[int], cuts: Many[Many[int]]) -> Step[MicroBatch]:
         """Some of `samples`, cut so, as this rank's share of a step whose units are those of all."""
@@ -105,7 +118,7 @@ class Cutter:
                 fix="--gradient_checkpointing full, a smaller --seq_length, or --load_in_4bit",
             )
         self.budget = max(1, min(self.budget, int(self.ranks.largest(largest))) // 2)
-        self._warn(f"memory ran out {when}: from now on at most {self.budget} tokens at once")
+        self.warn(f"memory ran out {when}: from now on at most {self.budget} tokens at once")
 
 
 def make_cutter(

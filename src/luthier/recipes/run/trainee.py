@@ -11,9 +11,10 @@ from luthier.config.settings import Settings
 from luthier.data.packing.pack import PackedBatch
 from luthier.errors import ArchitectureError
 from luthier.models.adapter_files import load_adapter
-from luthier.models.adapters import Adapters, TrainedModule, attach
+from luthier.models.adapters import Adapters, attach
 from luthier.models.fuse import fuse
 from luthier.models.load import load_base
+from luthier.models.lora_layer import TrainedModule
 from luthier.models.quantise import Quantisation, QuantisedLinear
 from luthier.models.scorer import Scorer, Scores
 from luthier.sources.source import ModelSource
@@ -63,9 +64,19 @@ class Trainee:
         embeddings = {id(weight) for weight in _embedding_weights(self.model)}
         return {name for name, weight in self.trained.items() if id(weight) in embeddings}
 
+    def rates(self, ratio: float) -> dict[str, float]:
+        """The factor on the learning rate of every B, where it is not 1.
+
+        Source: Hayou et al. 2024 (LoRA+), https://arxiv.org/abs/2402.12354, section 4.
+        """
+        ends = () if ratio == 1 else ("lora_B.weight",)
+        return {name: ratio for name in self.trained if name.endswith(ends)}
+
     def static_bytes(self) -> int:
         """Weights, quantised ones included, gradients and optimiser state (float32)."""
         held: int = sum(t.nbytes for t in [*self.model.parameters(), *self.model.buffers()])
+        taken = [layer.taken for layer in (self.adapters.layers.values() if self.adapters else ())]
+        held += sum(a.nbytes + b.nbytes for a, b in filter(None, taken))
         return held + 12 * self.num_trained
 
     def ready(self, *, checkpointing: str, seed: int) -> None:
@@ -136,6 +147,9 @@ def prepare_model(
             targets=_targets(settings, source),
             modules_to_save=settings.modules_to_save,
             seed=settings.seed,
+            rank_stabilised=settings.use_rslora,
+            dora=settings.use_dora,
+            principal=settings.init_lora_weights == "pissa",
         )
         trained = dict(adapters.named_trained())
     if tied and adapters is not None and adapters.modules:

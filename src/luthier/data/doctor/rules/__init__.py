@@ -20,7 +20,7 @@ from luthier.data.doctor.rules.empty_question import EmptyQuestion
 from luthier.data.doctor.rules.encoding_not_utf8 import EncodingNotUtf8
 from luthier.data.doctor.rules.ends_with_user import EndsWithUser
 from luthier.data.doctor.rules.eos_missing import EosMissing
-from luthier.data.doctor.rules.feedback_not_trained import FeedbackNotTrained
+from luthier.data.doctor.rules.feedback_one_sided import FeedbackOneSided
 from luthier.data.doctor.rules.few_rows import FewRows
 from luthier.data.doctor.rules.file_unreadable import FileUnreadable
 from luthier.data.doctor.rules.format_mixed import FormatMixed
@@ -84,7 +84,7 @@ RULES = (
     LengthBias,
     ChosenOneModel,
     ChosenOneLayout,
-    FeedbackNotTrained,
+    FeedbackOneSided,
     DuplicateRows,
     NearDuplicates,
     HeldOutOverlap,

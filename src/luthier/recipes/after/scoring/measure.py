@@ -16,7 +16,13 @@ from luthier.recipes.after.scoring.answers import Written, answerable, grade, wr
 from luthier.recipes.after.scoring.record import Recorder
 from luthier.recipes.after.scoring.subject import State, Subject
 from luthier.recipes.after.scoring.task import Item, Task
-from luthier.recipes.run.objective import PairObjective, TokenObjective
+from luthier.recipes.run.objective import (
+    FeedbackObjective,
+    PairObjective,
+    TokenObjective,
+    labels,
+    with_facts,
+)
 from luthier.recipes.run.steps import Cutter, EvalSource
 
 
@@ -70,7 +76,7 @@ def measure(task: Task, subject: Subject, state: State, asked: Asked) -> Measure
     intervals = {metric.name: figure(rows, metric) for metric in metrics_of(rows)}
     if "loss" in intervals:
         intervals["perplexity"] = perplexity(intervals["loss"])
-    if task.kind == "pairs" and "accuracy" in figures:
+    if task.kind in ("pairs", "labels") and "accuracy" in figures:
         count = len(task.items)
         intervals["accuracy"] = wilson_interval(round(figures["accuracy"] * count), count)
     figures |= {name: found.value for name, found in intervals.items() if name not in figures}
@@ -96,13 +102,17 @@ def _scored(
 ) -> tuple[dict[str, float], _Table]:
     trainee = state.trainee
     paired = examples is task.examples and subject.compares_pairs
-    objective: TokenObjective | PairObjective = TokenObjective(trainee)
-    if paired:
+    objective: TokenObjective | PairObjective | FeedbackObjective = TokenObjective(trainee)
+    if paired and task.kind == "labels":
+        assert state.reference is not None, "KTO compares with a reference"
+        wanted_P = labels(examples)
+        objective = FeedbackObjective(trainee, state.reference, wanted_P, subject.settings)
+    elif paired:
         objective = PairObjective(trainee, state.reference, subject.settings)
     chosen = subject.cut(trainee)
     cutter = Cutter(
         examples,
-        objective="dpo" if paired else "sft",
+        objective=task.settings.objective if paired else "sft",
         budget=chosen.tokens,
         share=chosen.share,
         max_sequences=trainee.max_sequences,
@@ -111,14 +121,15 @@ def _scored(
     )
     recorder = Recorder(objective, int(cutter.first_sequence[-1]))
     rows = EvalSource(cutter)
-    means = evaluate(recorder, lambda: rows.plan(0), shrink=rows.shrink)
+    plan = with_facts(objective, rows)
+    means = evaluate(recorder, lambda: plan(0), shrink=rows.shrink)
     table = _Table(recorder.logp_N, recorder.weight_N, recorder.right_N, cutter.first_sequence)
     return means, table
 
 
 def _trained_figures(task: Task, state: State, means: dict[str, float]) -> dict[str, float]:
     """Means of the training objective, with the perplexity behind a loss per token."""
-    if task.kind == "pairs":
+    if task.kind in ("pairs", "labels"):
         return means if "rewards_accuracy" in means else {}
     found = {"loss": means["loss"], "perplexity": math.exp(min(700.0, means["loss"]))}
     return found | {name: value for name, value in means.items() if name != "loss"}
@@ -127,6 +138,8 @@ def _trained_figures(task: Task, state: State, means: dict[str, float]) -> dict[
 def _token_parts(task: Task, table: _Table) -> list[dict[str, Part]]:
     if task.kind == "pairs":
         return [_pair_parts(table, n) for n in range(len(task.items))]
+    if task.kind == "labels":  # their figures are of the step as a whole
+        return [{} for _ in task.items]
     made = []
     for n in range(len(task.items)):
         weight = float(table.of(table.weight_N, n).sum())

@@ -8,7 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from luthier.objectives.terms import Terms
-from luthier.recipes.run.objective import PairObjective, TokenObjective, training_step
+from luthier.recipes.run.objective import (
+    FeedbackObjective,
+    PairObjective,
+    TokenObjective,
+    training_step,
+)
 from luthier.recipes.run.steps import MicroBatch
 
 
@@ -23,7 +28,9 @@ class Recorder:
         right_N: Weight of those that were the likeliest token.
     """
 
-    def __init__(self, objective: TokenObjective | PairObjective, num_sequences: int) -> None:
+    def __init__(
+        self, objective: TokenObjective | PairObjective | FeedbackObjective, num_sequences: int
+    ) -> None:
         self._objective = objective
         self._table_N3 = np.zeros((num_sequences, 3))
 

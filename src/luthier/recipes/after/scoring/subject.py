@@ -19,6 +19,7 @@ from luthier.planner.plan import how_of
 from luthier.planner.shape import Shape
 from luthier.recipes.run.context import Post
 from luthier.recipes.run.devices import DTYPES, facts_of
+from luthier.recipes.run.objective import with_mismatched
 from luthier.recipes.run.record import hash_weights
 from luthier.recipes.run.reference import reference_values
 from luthier.recipes.run.saving import settings_fingerprints
@@ -76,6 +77,8 @@ class Subject:
         """
         referenced = self.compares_pairs and self.settings.needs_reference
         pairs = examples if referenced else ()
+        if pairs and self.settings.objective == "kto":
+            pairs = with_mismatched(pairs, self.settings)
         if pairs and self.source.adapter is None:
             # Freed before the next is loaded.
             before = self._reference(self._load(self._before()), pairs)

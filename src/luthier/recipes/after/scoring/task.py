@@ -17,6 +17,7 @@ from luthier.data.types import (
     BadRow,
     Conversation,
     Example,
+    Feedback,
     Message,
     Origin,
     Preference,
@@ -32,7 +33,7 @@ from luthier.evaluation.questions import Question, question_of_chat, read_questi
 from luthier.recipes.before.opening import open_run
 from luthier.sources.source import ModelSource
 
-Kind = Literal["chats", "texts", "pairs", "options"]
+Kind = Literal["chats", "texts", "pairs", "labels", "options"]
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,14 @@ def open_task(settings: Settings, source: ModelSource, recorded: Mapping[str, An
         list(settings.dataset), columns=settings.columns, encoding=settings.encoding, objective=None
     )
     kind = _kind(loaded.samples)
-    if kind is None or (settings.objective == "text" and kind != "texts"):
+    unlike = {"text": kind != "texts"}.get(settings.objective, kind == "labels")
+    if kind is None or (unlike and settings.objective != "kto"):
         # The sentence of training, which names what is in the way.
         load_samples(list(settings.dataset), columns=settings.columns, objective=settings.objective)
         raise _mixed(settings.dataset)
     text = kind == "texts" and settings.objective == "text"
-    objective = "dpo" if kind == "pairs" else "text" if text else "sft"
+    named = {"pairs": "dpo", "labels": "kto"}
+    objective = named.get(kind, "text" if text else "sft")
     settings = settings.model_copy(update={"objective": objective})
     opening = open_run(settings, source, recorded=dict(recorded), rows=loaded)
     prepared = prepare(loaded, opening.renderer, bad_rows=settings.bad_rows, role="eval")
@@ -136,6 +139,8 @@ def _kind(samples: Sequence[Sample]) -> Kind | None:
     kinds = {type(sample) for sample in samples}
     if kinds == {Preference}:
         return "pairs"
+    if kinds == {Feedback}:
+        return "labels"
     if kinds == {Text}:
         return "texts"
     return "chats" if kinds and kinds <= {Conversation, Text} else None
@@ -145,6 +150,8 @@ def _item(sample: Sample) -> Item:
     if isinstance(sample, Preference):
         chosen = "\n".join(message.content for message in sample.chosen)
         return Item(sample.origin, _shown(sample.prompt), chosen)
+    if isinstance(sample, Feedback):
+        sample = sample.conversation
     if not isinstance(sample, Conversation):
         assert isinstance(sample, Text)
         return Item(sample.origin, "", sample.text)

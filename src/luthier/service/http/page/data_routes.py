@@ -24,7 +24,7 @@ from luthier.service.http.wire import file_object
 
 router = APIRouter(prefix="/api", tags=["data"])
 Name = Annotated[str, Field(min_length=1, max_length=512)]
-Objective = Literal["sft", "dpo", "text"]
+Objective = Literal["sft", "dpo", "kto", "text"]
 Columns = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=4000)]],
     Field(max_length=64),

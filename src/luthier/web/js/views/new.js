@@ -19,7 +19,7 @@ import { Live } from "../parts/plan.js";
 import { SettingField, SettingsForm } from "../parts/settings_form.js";
 
 const METHODS = ["lora", "qlora", "full"];
-const OBJECTIVES = ["sft", "dpo", "text"];
+const OBJECTIVES = ["sft", "dpo", "kto", "text"];
 
 export default function NewJob({ route }) {
   const [form, setForm] = useState(() => fromAddress(route.query));
@@ -150,7 +150,9 @@ export default function NewJob({ route }) {
 
 const applies = (name, form) =>
   !(name.startsWith("lora") && form.method === "full") &&
-  !(/^(dpo|simpo)/.test(name) && form.objective !== "dpo") &&
+  !(/^(dpo|simpo)_/.test(name) && form.objective !== "dpo" && name !== "dpo_beta") &&
+  !(name === "dpo_beta" && !["dpo", "kto"].includes(form.objective)) &&
+  !(name.startsWith("kto_") && form.objective !== "kto") &&
   !(BITS.includes(name) && form.method !== "qlora");
 
 const Choices = ({ name, legend, values, value, onChange }) => html`
