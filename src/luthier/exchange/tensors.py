@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from luthier.exchange.gguf_shapes import Array
-from luthier.sources.weights import find_weights
+from luthier.sources.adapter_config import check_weights_there
+from luthier.sources.weights import TensorSpec, find_weights, read_header
 
 _KINDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
@@ -41,8 +42,23 @@ def read_tensors(folder: Path) -> Tensors:
     Raises:
         ModelError: And its kinds; see `find_weights`.
     """
+    return _laid_out(find_weights(folder))
+
+
+def read_adapter_tensors(folder: Path) -> Tensors:
+    """Likewise of an adapter.
+
+    Raises:
+        AdapterError: There are none.
+        DamagedWeightsError: The file is not well-formed.
+    """
+    path = check_weights_there(folder)
+    return _laid_out({path: read_header(path)})
+
+
+def _laid_out(files: Mapping[Path, Mapping[str, TensorSpec]]) -> Tensors:
     places: dict[str, tuple[Path, int, str, tuple[int, ...]]] = {}
-    for path, tensors in find_weights(folder).items():
+    for path, tensors in files.items():
         start = path.stat().st_size - sum(spec.num_bytes for spec in tensors.values())
         for name, spec in tensors.items():  # in the order of their bytes, without gaps
             places[name] = (path, start, spec.dtype, spec.shape)

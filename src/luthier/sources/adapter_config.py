@@ -3,6 +3,7 @@
 Source: https://github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md (0.21).
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     if problems:
         raise refused(folder, "; ".join(problems[:8]))
     return config
+
+
+def scale_of(config: Mapping[str, Any], module: str, rank: int) -> float:
+    """The factor on the output of one layer's adapter, as a config that was checked says it."""
+    entries = config.get("alpha_pattern") or {}
+    found = (value for key, value in entries.items() if Suffix(key).matches(module))
+    alpha = float(next(found, config["lora_alpha"]))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def refused(folder: Path, why: str) -> AdapterError:

@@ -1,4 +1,4 @@
-"""`luthier export`: an adapter, a merged model or a GGUF file in a folder that other tools open."""
+"""`luthier export`: an adapter, a merged model or GGUF files in a folder that other tools open."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ import typer
 from luthier.cli.options import AsJson
 
 Name = Annotated[str, typer.Argument(help="A run or an adapter folder.", show_default=False)]
-To = Annotated[str, typer.Option(help="adapter, merged or gguf.", show_default=False)]
+To = Annotated[str, typer.Option(help="adapter, merged, gguf or gguf-adapter.", show_default=False)]
 Output = Annotated[Path, typer.Option(help="A folder that does not exist yet.", show_default=False)]
 Dtype = Annotated[
     str,
@@ -16,6 +16,7 @@ Dtype = Annotated[
         help="Precision of a merged model: float32, bfloat16, float16; auto: that of the training."
     ),
 ]
+TARGETS = ("adapter", "merged", "gguf", "gguf-adapter")
 QUANTS = ("auto", "f32", "f16", "bf16", "q8_0")
 Quant = Annotated[
     str, typer.Option(help="Storage of a GGUF file: f32, f16, bf16, q8_0; auto: bf16 or f16.")
@@ -60,6 +61,10 @@ def export(
         from luthier.recipes.after.export_gguf import export_gguf
 
         found = export_gguf(name, output, quant=quant)
+    elif to == "gguf-adapter":
+        from luthier.recipes.after.export_gguf import export_gguf_adapter
+
+        found = export_gguf_adapter(name, output, quant=quant)
     else:
         found = export_merged(name, output, torch_dtype=torch_dtype)
     render.facts(_plain(found.as_dict()), as_json=as_json)
@@ -69,21 +74,19 @@ def check(name: str, to: str, output: Path, torch_dtype: str, quant: str) -> Non
     """Refuse what cannot be meant before anything is loaded."""
     from luthier.errors import RunExistsError, UsageError
 
-    if to == "gguf":
+    if to in ("gguf", "gguf-adapter"):
         from luthier.cli.extras import require_gguf
 
         require_gguf()
-        check_quant(name, quant)
+        check_quant(name, to, quant)
     elif quant != "auto":
         raise UsageError(
             f"--quant {quant} with --to {to}",
             why="only a GGUF file is stored in another type",
             fix=f"--to gguf --quant {quant}",
         )
-    if to not in ("adapter", "merged", "gguf"):
-        raise UsageError(
-            f"--to {to}", why="adapter, merged and gguf are possible", fix="--to merged"
-        )
+    if to not in TARGETS:
+        raise UsageError(f"--to {to}", why=f"{', '.join(TARGETS)} are possible", fix="--to merged")
     if torch_dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise UsageError(
             f"--torch-dtype {torch_dtype}",
@@ -98,10 +101,16 @@ def check(name: str, to: str, output: Path, torch_dtype: str, quant: str) -> Non
         )
 
 
-def check_quant(name: str, quant: str) -> None:
+def check_quant(name: str, to: str, quant: str) -> None:
     """Refuse a storage type that is not offered, with what to do for the k-quants of llama.cpp."""
     from luthier.errors import UsageError
 
+    if to == "gguf-adapter" and quant not in ("auto", "f32", "f16"):
+        raise UsageError(
+            f"--quant {quant} with --to gguf-adapter",
+            why="an adapter is small, and is stored as f32 or f16",
+            fix="leave --quant out",
+        )
     if quant not in QUANTS:
         raise UsageError(
             f"--quant {quant}",

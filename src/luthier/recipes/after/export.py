@@ -90,7 +90,7 @@ def export_adapter(name: str, output: Path) -> Exported:
         RunExistsError: `output` exists.
     """
     source = resolve_source(name)
-    adapter = _adapter_of(name, source)
+    adapter = adapter_of(name, source)
     config = read_adapter_config(adapter) | {"base_model_name_or_path": source.base_for_others}
     size = (adapter / WEIGHTS).stat().st_size
     with DurableFolder(output, kind="adapter", needed_bytes=size + 2**24) as new:
@@ -198,7 +198,12 @@ def _whole(name: str, source: ModelSource, output: Path) -> Exported:
     return Exported(output, "model", size, base, notices=notices)
 
 
-def _adapter_of(name: str, source: ModelSource) -> Path:
+def adapter_of(name: str, source: ModelSource) -> Path:
+    """The folder of its adapter.
+
+    Raises:
+        AdapterError: There is none.
+    """
     if source.adapter is None:
         raise AdapterError(
             f"{name} has no adapter",

@@ -10,9 +10,11 @@ from typing import cast
 
 from luthier.bounded import decode
 from luthier.durable import DurableFolder
+from luthier.exchange.gguf_adapter import write_gguf_adapter
 from luthier.exchange.gguf_file import Quant, check_gguf, write_gguf
 from luthier.exchange.gguf_shapes import architecture_of, context_of, numbers_of
-from luthier.recipes.after.export import Exported, export_merged
+from luthier.recipes.after.export import Exported, adapter_of, export_merged
+from luthier.sources.adapter_config import WEIGHTS
 from luthier.sources.source import ModelSource, resolve_source
 
 _FROM_DTYPE: dict[str, Quant] = {"float32": "f16", "float16": "f16", "bfloat16": "bf16"}
@@ -48,6 +50,52 @@ def export_gguf(name: str, output: Path, *, quant: str = "auto") -> Exported:
     finally:
         if merged is not None:
             shutil.rmtree(merged, ignore_errors=True)
+
+
+def export_gguf_adapter(name: str, output: Path, *, quant: str = "auto") -> Exported:
+    """The adapter alone as a GGUF file, for llama.cpp beside the base's own GGUF.
+
+    Args:
+        name: A run with an adapter, or an adapter folder.
+        quant: `f32` or `f16`; `auto` is `f32`.
+
+    Raises:
+        ArchitectureError: llama.cpp's form of the base is not known here.
+        AdapterError: There is no adapter, or it has a part that llama.cpp has no form for.
+        RunExistsError: `output` exists.
+    """
+    source = resolve_source(name)
+    adapter = adapter_of(name, source)
+    size = (adapter / WEIGHTS).stat().st_size
+    half = quant == "f16"
+    file = f"adapter-{'f16' if half else 'f32'}.gguf"
+    with DurableFolder(output, kind="gguf", needed_bytes=size + 2**24) as new:
+        title = Path(source.name).name
+        layers = write_gguf_adapter(adapter, source.config, new.path / file, half=half, name=title)
+        base = source.base_for_others
+        new.write("README.md", _ADAPTER_PAGE.format(file=file, base=base, layers=layers))
+        written = (new.path / file).stat().st_size
+    said = f"{layers} layers were read back; llama.cpp puts them on the GGUF of {base}, as trained"
+    return Exported(
+        output, "gguf", written, base, "float16" if half else "float32", notices=(said,)
+    )
+
+
+_ADAPTER_PAGE = """# {file}
+
+{layers} adapted layers, made by luthier for {base}.
+
+```
+luthier export {base} --to gguf --output base           # its GGUF, once for all adapters
+llama-server -m base/model-bf16.gguf --lora {file}      # or model-f16.gguf
+```
+
+Give llama.cpp the GGUF of exactly this base; on another, or on one in few bits, the answers differ from the training.
+Ollama no longer takes adapters, and LM Studio never did: for them `--to gguf` merges.
+
+The file was read back and compared.  That a real llama.cpp gives the log-probabilities of PEFT with such a file is
+proven in the project's tests, for this architecture.
+"""
 
 
 def _convert(made: Exported, source: ModelSource, output: Path, asked: str) -> Exported:
