@@ -11,7 +11,7 @@ from luthier.data.rendering.kept import Kept
 from luthier.data.rendering.probe import TemplateFacts, probe
 from luthier.data.rendering.template import ChatTemplate
 from luthier.data.tokens.tokenizer import Tokenizer
-from luthier.data.types import Message
+from luthier.data.types import Message, Preference
 from luthier.errors import TemplateError
 
 _MOST = 256  # sets of arguments
@@ -106,3 +106,10 @@ def require(facts: TemplateFacts, messages: Sequence[Message], tools: Sequence[A
             why="they would be left out in silence, and the answers would make no sense",
             fix="chat_template: FILE.jinja with one that writes them, or rows without tools",
         )
+
+
+def require_pair(sample: Preference, chat: "Chat | None") -> None:
+    """As `require`, of both sides of a pair; nothing without a template."""
+    if chat is not None:
+        for side in (sample.chosen, sample.rejected):
+            require(chat.facts, (*sample.prompt, *side), sample.tools)

@@ -19,7 +19,7 @@ from luthier.data.rendering.answers import (
     told_apart,
     with_label,
 )
-from luthier.data.rendering.chats import Chat, Chats, require
+from luthier.data.rendering.chats import Chat, Chats, require, require_pair
 from luthier.data.rendering.drafts import Draft, Piece, pieces, sequence_of
 from luthier.data.rendering.plain_text import conversation_draft, own_system, text_draft
 from luthier.data.rendering.probe import TemplateFacts
@@ -167,7 +167,7 @@ class Renderer:
             sample = judged(sample)
         chat = self._chat_of(sample.tools, sample.template_kwargs)
         if isinstance(sample, Preference):
-            self._require_pair(sample, chat)
+            require_pair(sample, chat)
             drafts = self._pair(self._placed(sample.prompt, chat), sample, chat)
         else:
             drafts = self._drafts(self._weighted(sample.messages, chat), sample.tools, chat)
@@ -213,7 +213,7 @@ class Renderer:
         if reason := pair_problem(sample):
             return BadRow(sample.origin, *reason)
         chat = self._chat_of(sample.tools, sample.template_kwargs)
-        self._require_pair(sample, chat)
+        require_pair(sample, chat)
         prompt = self._placed(sample.prompt, chat)
 
         def build(messages: Messages) -> tuple[Sequence, ...]:
@@ -392,11 +392,6 @@ class Renderer:
             weight = 1.0 if message.weight is None else message.weight
             made.append(replace(message, weight=weight if learned else 0.0))
         return tuple(made)
-
-    def _require_pair(self, sample: Preference, chat: Chat | None) -> None:
-        for side in (sample.chosen, sample.rejected):
-            if chat is not None:
-                require(chat.facts, (*sample.prompt, *side), sample.tools)
 
     def _notice(self, text: str) -> None:
         if text not in self.notices:
