@@ -29,7 +29,7 @@ OF_PAIRS = {"accuracy": "preference accuracy"}
 
 def figures(found: Mapping[str, Any]) -> None:
     """The table of an evaluation, and a sentence for each metric that base and tuned both have."""
-    titles = TITLES | (OF_PAIRS if found["kind"] == "pairs" else {})
+    titles = TITLES | (OF_PAIRS if found["kind"] in ("pairs", "labels") else {})
     states = found["figures"]
     first = next(iter(states.values()))
     rows = [
