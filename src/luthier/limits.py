@@ -66,8 +66,8 @@ TEMPLATE_SECONDS = _limit("templates", "one rendering, by the clock", 10, "secon
 TEMPLATE_BITS = _limit("templates", "a number that it computes with", 256, "bits")
 
 RENDER_BYTES = _limit("rendering", "memory of a process that renders rows", 4 * GIB, "bytes")
-RENDER_CPU_SECONDS = _limit("rendering", "one row, processor time", 30, "seconds")
-RENDER_SECONDS = _limit("rendering", "one row, by the clock", 60, "seconds")
+RENDER_CPU_SECONDS = _limit("rendering", "one row, processor time", 120, "seconds")
+RENDER_SECONDS = _limit("rendering", "one row, by the clock", 300, "seconds")
 RENDER_OPEN_SECONDS = _limit(
     "rendering", "a tokenizer opened and a template tried, processor time", 120, "seconds"
 )

@@ -151,11 +151,12 @@ def test_prompts_pieces_and_published_rows_are_the_same_from_a_child(tokenizer, 
         theirs.prompt([Message("user", object())])
 
 
-def test_many_rows_of_a_file_are_prepared_the_same_with_two_children(tokenizer):
+def test_many_rows_of_a_file_are_prepared_the_same_with_two_children(tokenizer, monkeypatch):
     loaded = load_samples([str(STARTER / "data" / "sft_train.jsonl")])
     wide, _ = open_renderer(tokenizer, WANTED, setting=None, **CHAT)
-    wide.crew._most = 2
-    assert len(loaded.samples) >= crews.MANY
+    wide.crew.most = 2
+    monkeypatch.setattr("luthier.data.limited.renderers._LOOK_S", 0.01)
+    monkeypatch.setattr("luthier.data.limited.renderers._WORTH_S", 0.0)
     made = prepare(loaded, wide)
     assert made.fingerprint == prepare(loaded, ours(tokenizer)).fingerprint
     assert len(wide.crew._asked) == 2

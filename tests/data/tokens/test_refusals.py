@@ -68,7 +68,7 @@ def test_an_interrupt_is_no_fault_of_the_file(tmp_path, monkeypatch):
     tokenizer = Tokenizer.from_folder(tiny_tokenizer(tmp_path))
 
     class Interrupted:
-        def encode(self, *_, **__):
+        def encode_batch_fast(self, *_, **__):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(tokenizer, "_plain", Interrupted())

@@ -16,12 +16,9 @@ from luthier.data.limited.process import Answer, ChildEnded, Limits, Process, wa
 from luthier.data.limited.wire import Json
 from luthier.errors import DataError, LuthierError, TokenizerError, from_dict
 
-MANY = 200
-"""Rows from which more than one child is worth its start."""
-
 _MOST_STOPS = 3  # rows that may be stopped at a limit; the others are not tried
 _MOST_CHILDREN = 8
-_AHEAD = 12  # rows that a child has been sent and has not answered
+_AHEAD = 32  # rows that a child has been sent and has not answered
 _IDLE: list[Process] = []
 
 Result = Answer | ChildEnded
@@ -41,13 +38,16 @@ class Crew:
     Args:
         opening: The question that opens them.
         most: Children at once; None is one for each core that this process may use.
+
+    Attributes:
+        most: As given or found.
     """
 
     def __init__(
         self, opening: Json, *, limits: Limits | None = None, most: int | None = None
     ) -> None:
         self.limits = limits or Limits()
-        self._opening, self._most = opening, most or cores()
+        self._opening, self.most = opening, most or cores()
         self._opened: Json | None = None
         self._wanted = 1
         self._asked: dict[Process, deque[_Asked]] = {}
@@ -70,10 +70,9 @@ class Crew:
                 self._wait()
             return self._opened
 
-    def want(self, rows: int) -> None:
-        """Be prepared for so many rows."""
-        if rows >= MANY:
-            self._wanted = self._most
+    def widen(self) -> None:
+        """Use as many children as there may be."""
+        self._wanted = self.most
 
     @property
     def ahead(self) -> int:
@@ -175,16 +174,18 @@ class Crew:
 
     def _replace(self, process: Process, ended: ChildEnded) -> None:
         """Account for a child that is gone: its row in hand, and what it was sent ahead."""
-        first, *others = self._asked.pop(process)
+        asked = list(self._asked.pop(process))
+        first = asked.pop(process.in_hand())
+        others = [one for one in asked if one.number is not None]
+        process.close()
         if str(ended) or first.tries > 1:
             self._take(first, ended)
         elif first.number is None:
             self._start(tries=2)
         else:
             others.insert(0, first._replace(tries=2))
-        for asked in others:
-            if asked.number is not None:
-                self._give(asked)
+        for one in others:
+            self._give(one)
 
 
 def cores() -> int:
@@ -203,7 +204,7 @@ def take(limits: Limits) -> Process:
         process = _IDLE.pop()
         if process.limits == limits and process.alive:
             return process
-        process.end()
+        process.close()
     return Process(limits)
 
 
@@ -211,7 +212,7 @@ def _release(asked: dict[Process, deque[_Asked]]) -> None:
     """Keep one child that has nothing to do, and end the others."""
     for process, waiting in asked.items():
         if waiting or _IDLE or not process.alive:
-            process.end()
+            process.close()
         else:
             _IDLE.append(process)
     asked.clear()
@@ -219,7 +220,7 @@ def _release(asked: dict[Process, deque[_Asked]]) -> None:
 
 def _end_idle() -> None:
     while _IDLE:
-        _IDLE.pop().end()
+        _IDLE.pop().close()
 
 
 atexit.register(_end_idle)

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import selectors
+import tempfile
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -28,7 +29,7 @@ from luthier.limits import (
 from luthier.units import MIB, format_bytes
 
 _PIPE_BYTES = 1 * MIB
-_CHUNK = 1 * MIB
+_CHUNK, _READS = 1 * MIB, 16
 _MOST_BYTES = 1 << 30
 _QUIET = {
     "OMP_NUM_THREADS": "1",
@@ -76,13 +77,13 @@ class Process:
     """A child of `luthier.data.limited.serve`.
 
     Attributes:
-        opened: What it has open, as its owner names it; None for nothing.
         why: The limit that it was ended for; empty if none.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.opened: str | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child ends
+        self._log.seek(wire.LOG_FROM)
         self._child = children.start(
             "luthier.data.limited.serve",
             json.dumps({"cpu_s": limits.cpu_s}),
@@ -90,7 +91,7 @@ class Process:
             bounds=Bounds(memory_bytes=limits.memory_bytes),
             stdin=children.PIPE,
             stdout=children.PIPE,
-            stderr=children.DEVNULL,
+            stderr=self._log.fileno(),
         )
         assert self._child.stdin is not None
         assert self._child.stdout is not None
@@ -103,6 +104,7 @@ class Process:
         self._read = bytearray()
         self._allowed: deque[float] = deque()
         self._since = time.monotonic()
+        self._answered = 0
         self.why = ""
         self.pid = self._child.pid
 
@@ -156,10 +158,11 @@ class Process:
         """
         ended = False
         with contextlib.suppress(BlockingIOError):  # all that was there has been read
-            while not ended:
+            for _ in range(_READS):
                 found = os.read(self.out, _CHUNK)
                 self._read += found
-                ended = not found
+                if ended := not found:
+                    break
         made = self._whole_answers()
         if ended and not made:
             raise ChildEnded(self._cause())
@@ -183,6 +186,7 @@ class Process:
         if done:
             del self._read[:done]
             self._since = time.monotonic()
+            self._answered += len(made)
             for _ in made:
                 self._allowed.popleft()
         return made
@@ -207,9 +211,23 @@ class Process:
             return f"it takes more than {format_bytes(self.limits.memory_bytes)} of memory"
         return ""
 
+    def in_hand(self) -> int:
+        """Of a child that is gone: which of its questions without an answer it had begun last.
+
+        Those in front of it were answered, and the answers were not sent yet.
+        """
+        head = os.pread(self._log.fileno(), wire.BEGUN.size, 0)
+        begun = wire.BEGUN.unpack(head)[0] if len(head) == wire.BEGUN.size else 0
+        return min(max(begun - self._answered - 1, 0), max(self.waiting - 1, 0))
+
     def end(self) -> None:
         """End it now."""
         children.end(self._child)
+
+    def close(self) -> None:
+        """End it, and forget what it wrote."""
+        self.end()
+        self._log.close()
 
 
 def wait(processes: Collection[Process]) -> list[tuple[Process, list[Answer] | ChildEnded]]:

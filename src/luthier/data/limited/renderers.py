@@ -1,12 +1,13 @@
 """Renderers whose rows are rendered in children: for what others wrote always, for ours if it is much."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from collections.abc import Sequence as Items
 from typing import Any
 
 from luthier.data.limited import wire
-from luthier.data.limited.crew import MANY, Crew, error_of, too_large
+from luthier.data.limited.crew import Crew, error_of, too_large
 from luthier.data.limited.process import Answer, ChildEnded, Limits
 from luthier.data.rendering.drafts import Piece
 from luthier.data.rendering.probe import TemplateFacts
@@ -15,8 +16,12 @@ from luthier.data.rendering.render import Kwargs, Renderer, Tools, TrainOn, Trun
 from luthier.data.rendering.template import RowTemplateError, TemplateText, refused
 from luthier.data.rendering.turns import Messages
 from luthier.data.tokens.tokenizer import Tokenizer
-from luthier.data.types import BadRow, Example, Ids, Message, Sample
+from luthier.data.types import BadRow, Example, Ids, Message, Sample, num_chars
 from luthier.errors import DataError, LuthierError, TemplateError
+
+_HELD = 8_000_000  # characters that are sent ahead
+_LOOK_S, _WORTH_S = 0.3, 1.0
+"""Rows are timed for so long; more children are started where the others will take so long."""
 
 Made = Example | BadRow | DataError
 
@@ -45,12 +50,34 @@ class HelpedRenderer(Renderer):
     crew: Crew
 
     def render_each(self, samples: Iterable[Sample]) -> Iterator[Made]:
-        if isinstance(samples, Sized) and len(samples) < MANY:
-            return super().render_each(samples)
-        return in_children(self, self.crew, samples)
+        pace, waiting = Pace(samples), iter(samples)
+        if self.crew.most > 1:
+            for sample in waiting:
+                yield from super().render_each((sample,))
+                if pace.is_slow():
+                    self.crew.widen()
+                    break
+        else:
+            yield from super().render_each(waiting)
+        yield from in_children(self, self.crew, waiting)
 
     def rest(self) -> None:
         self.crew.rest()
+
+
+class Pace:
+    """How long a number of rows will take, from the first of them."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._total = len(samples) if isinstance(samples, Sized) else 0
+        self._done, self._began = 0, time.monotonic()
+
+    def is_slow(self) -> bool:
+        """Count one more row; whether those that are left are worth the start of more children."""
+        self._done += 1
+        taken = time.monotonic() - self._began
+        left = taken / self._done * (self._total - self._done)
+        return taken > _LOOK_S and left > _WORTH_S
 
 
 class LimitedRenderer(Renderer):
@@ -141,17 +168,18 @@ class LimitedRenderer(Renderer):
 
 def in_children(renderer: Renderer, crew: Crew, samples: Iterable[Sample]) -> Iterator[Made]:
     """What the children make of each sample, in order; notes of it go to `renderer` as it comes."""
-    if isinstance(samples, Sized):
-        crew.want(len(samples))
+    pace = Pace(samples)
     waiting: deque[tuple[Sample, int | BadRow]] = deque()
-    sent = 0
+    held = 0
     try:
         for sample in samples:
             waiting.append((sample, _sent(renderer, crew, sample)))
-            sent += 1
-            crew.want(sent)
-            while len(waiting) >= crew.ahead:
+            held += num_chars(sample)
+            while waiting and (len(waiting) >= crew.ahead or held > _HELD):
+                held -= num_chars(waiting[0][0])
                 yield _made(renderer, crew, *waiting.popleft())
+                if pace.is_slow():
+                    crew.widen()
         while waiting:
             yield _made(renderer, crew, *waiting.popleft())
     finally:

@@ -4,7 +4,8 @@
 
 One question after the other on standard input, one answer each on standard output, in order.  Before
 each it allows itself `cpu_s` more seconds of processor time; then the system ends it.  The parent
-looks at the clock, and knows which row it was: the first without an answer.
+looks at the clock, and reads which question it was at the beginning of the file that is standard
+error here: the number of questions begun.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from luthier.data.limited import wire
 from luthier.data.rendering.published import published
@@ -29,6 +30,8 @@ from luthier.data.types import Origin
 from luthier.errors import LuthierError, TokenizerError
 
 NOWHERE = Origin("", 0)
+_TOGETHER_S = 0.005
+_CHUNK = 1 << 20
 Answer = tuple[wire.Json, list[bytes]]
 
 
@@ -157,11 +160,45 @@ class Server:
         return {"offsets": self._current().offsets(body["text"])}, []
 
 
-def _read(stream: BinaryIO) -> Any:
-    head = stream.read(wire.QUESTION.size)
-    if len(head) < wire.QUESTION.size:
-        return None
-    return json.loads(stream.read(wire.QUESTION.unpack(head)[0]))
+class _Pipe:
+    """Both directions.  Several answers are sent together, since each delivery wakes the other side."""
+
+    def __init__(self, questions: int, answers: int) -> None:
+        self._questions, self._answers = questions, answers
+        self._read = bytearray()
+        self._held: list[bytes] = []
+        self._since = 0.0
+
+    def next(self) -> Any:
+        """The next question; None when there will be no more."""
+        size = wire.QUESTION.size
+        while (whole := self._whole()) is None:
+            found = os.read(self._questions, _CHUNK)
+            if not found:
+                return None
+            self._read += found
+        body = json.loads(self._read[size:whole])
+        del self._read[:whole]
+        return body
+
+    def put(self, answer: bytes) -> None:
+        """Send an answer, at once unless the next question is here already and the last time is near."""
+        now = time.monotonic()
+        self._held.append(answer)
+        if now - self._since > _TOGETHER_S or self._whole() is None:
+            self._since = now
+            sent = memoryview(b"".join(self._held))
+            self._held.clear()
+            while sent:
+                sent = sent[os.write(self._answers, sent) :]
+
+    def _whole(self) -> int | None:
+        """Bytes of the next question with its head, if all of it has been read."""
+        size = wire.QUESTION.size
+        if len(self._read) < size:
+            return None
+        whole: int = size + wire.QUESTION.unpack_from(self._read)[0]
+        return whole if len(self._read) >= whole else None
 
 
 def _allow(cpu_s: int) -> None:
@@ -175,14 +212,14 @@ def _allow(cpu_s: int) -> None:
 def main() -> int:
     """Answer until the other side closes."""
     cpu_s = json.loads(sys.argv[1])["cpu_s"]
-    out = os.dup(1)
+    pipe = _Pipe(0, os.dup(1))
     os.dup2(2, 1)  # whatever else is printed would break the protocol
-    server = Server()
-    while (body := _read(sys.stdin.buffer)) is not None:
+    server, begun = Server(), 0
+    while (body := pipe.next()) is not None:
+        begun += 1
+        os.pwrite(2, wire.BEGUN.pack(begun), 0)
         _allow(body.get("cpu_s", cpu_s))
-        sent = server.answer(body)
-        while sent:
-            sent = sent[os.write(out, sent) :]
+        pipe.put(server.answer(body))
     return 0
 
 

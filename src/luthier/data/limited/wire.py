@@ -35,7 +35,14 @@ from luthier.data.types import (
 QUESTION, ANSWER = struct.Struct("<I"), struct.Struct("<II")
 """In front of a question: bytes of its JSON.  In front of an answer: bytes of its JSON, of the rest."""
 
+BEGUN = struct.Struct("<Q")
+"""Questions begun, at the beginning of the file that a child has as standard error."""
+
+LOG_FROM = 64
+"""Where in that file whatever else is written begins."""
+
 Json = dict[str, Any]
+_ENCODER = json.JSONEncoder(check_circular=False)
 
 
 def question(body: Mapping[str, Any]) -> bytes:
@@ -44,13 +51,13 @@ def question(body: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: A row holds a value that JSON has no form for, which no template can be given.
     """
-    text = json.dumps(body, check_circular=False).encode("ascii")
+    text = _ENCODER.encode(body).encode("ascii")
     return QUESTION.pack(len(text)) + text
 
 
 def answer(body: Mapping[str, Any], *parts: bytes) -> bytes:
     """One answer as it is sent."""
-    text = json.dumps(body, check_circular=False).encode("ascii")
+    text = _ENCODER.encode(body).encode("ascii")
     return b"".join((ANSWER.pack(len(text), sum(map(len, parts))), text, *parts))
 
 
@@ -196,5 +203,5 @@ def ids_of(rest: bytearray) -> Ids:
 
 
 def _split(flat: Any, sizes: Items[int]) -> list[Any]:
-    edges = np.cumsum([0, *sizes])
+    edges = itertools.accumulate(sizes, initial=0)
     return [flat[start:stop] for start, stop in itertools.pairwise(edges)]

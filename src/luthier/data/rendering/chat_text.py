@@ -29,6 +29,7 @@ from luthier.data.types import Message
 
 _NONCES = "".join(map(chr, range(0xF5A0, 0xF5E0)))
 _QUICK_FROM = 3  # answers in a conversation
+_HELD = 2_000_000  # characters of renderings that are remembered, a message counted as 200
 _REACH = 256  # characters behind an answer in which its terminator is looked for
 
 Messages = tuple[Message, ...]
@@ -50,12 +51,22 @@ class _Row(NamedTuple):
     texts: dict[tuple[int, bool], str]  # rendered prefixes: number of messages, prompt or not
 
 
+class _Rendered(NamedTuple):
+    """A text, and what it was made of."""
+
+    text: str
+    messages: Messages
+    tools: Tools
+
+
 class ChatText:
     """Renders conversations with spans for one template and tokenizer."""
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer, facts: TemplateFacts) -> None:
         self._template, self._tokenizer, self.facts = template, tokenizer, facts
         self._steadiness: dict[tuple[bool, bool], bool] = {}
+        self._rendered: dict[tuple[object, ...], _Rendered] = {}
+        self._held = 0
         self.name = template.name or "given"
 
     def prompt(self, messages: Messages, tools: Tools) -> Draft:
@@ -336,8 +347,28 @@ class ChatText:
     def _text(self, messages: Messages, row: _Row, *, prompt: bool) -> str:
         key = (len(messages), prompt)
         if key not in row.texts:
-            row.texts[key] = self._render(messages, row, prompt=prompt)
+            row.texts[key] = self._remembered(messages, row, prompt=prompt)
         return row.texts[key]
+
+    def _remembered(self, messages: Messages, row: _Row, *, prompt: bool) -> str:
+        """A row that is cut is written many times, with the same turns in front: each only once.
+
+        Objects are told apart by their place in memory; what is remembered keeps them there.
+        """
+        inner = tuple(
+            (message.role, id(message.content), id(message.reasoning), id(message.tool_calls))
+            for message in messages
+        )
+        beside = tuple((message.tool_call_id, message.name) for message in messages)
+        key = (prompt, row.nonce, tuple(map(id, row.tools)), inner, beside)
+        if (known := self._rendered.get(key)) is None:
+            known = _Rendered(self._render(messages, row, prompt=prompt), messages, row.tools)
+            self._held += (size := len(known.text) + 200 * len(messages))
+            if self._held > _HELD:
+                self._rendered.clear()
+                self._held = size
+            self._rendered[key] = known
+        return known.text
 
     def _render(self, messages: Messages, row: _Row, *, prompt: bool) -> str:
         dicts = message_dicts(messages)

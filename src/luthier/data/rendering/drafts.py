@@ -108,8 +108,14 @@ def sequence_of(pieces: Items[Piece]) -> Sequence:
 
 def shared_length(first: str, second: str) -> int:
     """Number of characters that two texts begin with in common."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first.startswith(second[low:middle], low):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def same_but_for_space(text: str, beginning: str) -> int | None:

@@ -52,6 +52,7 @@ _GROWING = frozenset(
 )
 _SPLITTING = frozenset({"split", "rsplit", "splitlines"})
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+_OF_DICT = frozenset(dir(dict))
 _PLAIN = (str, int, float, bool, type(None), jinja2.Undefined, Macro)
 
 
@@ -156,7 +157,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         tree.set_environment(self)
         return tree
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As Jinja's, short for what templates do most: the key of a message."""
+        if type(obj) is dict and attribute not in _OF_DICT:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "+" and type(left) is str and type(right) is str:
+            tick()
+            made(len(left) + len(right))
+            return left + right
         _measure_binop(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
@@ -226,9 +237,10 @@ def _plain_dict(*args: Any, **kwargs: Any) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """A copy made of exact JSON types only: what a template may be shown."""
-    if value is None or type(value) in (str, int, float, bool):
+    kind = type(value)
+    if value is None or kind in (str, int, float, bool):
         return value
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]

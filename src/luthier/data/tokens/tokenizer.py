@@ -220,16 +220,12 @@ class Tokenizer:
     def _encode(self, text: str, continued: bool) -> Ids:
         encoder = self._continued if continued else self._plain
         with of_file("used on a text"):
-            ids = np.array(encoder.encode(text, add_special_tokens=False).ids, np.int32)
+            ids = _ids(encoder, text)
         if not (self.guarded and np.isin(ids, self.guarded).any()):
             return ids
         # This vocabulary can spell a control token by merging: keep its characters apart.
         at = next(iter(self._finder.find(text)), (0, 0, 0))[0] + 1
-        parts = [
-            encoder.encode(text[:at], add_special_tokens=False).ids,
-            self._encode(text[at:], True),
-        ]
-        return np.concatenate([np.array(part, np.int32) for part in parts])
+        return np.concatenate([_ids(encoder, text[:at]), self._encode(text[at:], True)])
 
     def _leaks(self) -> list[int]:
         """Control ids that come out of plain text; the unknown token is no control token here."""
@@ -252,6 +248,12 @@ class Tokenizer:
         return loaded
 
 
+def _ids(encoder: FastTokenizer, text: str) -> Ids:
+    """Without the places of the tokens in the text, which take as long as the ids."""
+    (found,) = encoder.encode_batch_fast([text], add_special_tokens=False)
+    return np.array(found.ids, np.int32)
+
+
 class _Finder:
     """Finds control tokens in text, leftmost and longest first, as the published tokenizers do."""
 
@@ -261,8 +263,9 @@ class _Finder:
         pattern = "|".join(re.escape(text) for text in texts)
         self._ids, self._flags = ids, flags
         self._pattern = re.compile(pattern) if texts else None
-        self._heads = tuple({text[:size] for text in texts for size in range(1, len(text))})
-        self._tails = tuple({text[size:] for text in texts for size in range(1, len(text))})
+        self._heads = frozenset(text[:size] for text in texts for size in range(1, len(text)))
+        self._tails = frozenset(text[size:] for text in texts for size in range(1, len(text)))
+        self._longest = max(2, *map(len, texts)) if texts else 2
 
     def find(self, text: str) -> Iterator[tuple[int, int, int]]:
         if self._pattern is None:
@@ -283,8 +286,17 @@ class _Finder:
             return False
         core = text.strip()
         return bool(
-            self._pattern.search(text) or core.endswith(self._heads) or core.startswith(self._tails)
+            self._pattern.search(text) or self._ends_with_head(core) or self._starts_with_tail(core)
         )
+
+    def _ends_with_head(self, core: str) -> bool:
+        """Whether what follows could complete a control token."""
+        last = core[1 - self._longest :]
+        return any(last[at:] in self._heads for at in range(len(last)))
+
+    def _starts_with_tail(self, core: str) -> bool:
+        first = core[: self._longest - 1]
+        return any(first[:size] in self._tails for size in range(1, len(first) + 1))
 
     def broken(self, text: str, nonce: str) -> str:
         while self._pattern is not None and (match := self._pattern.search(text)):
@@ -294,8 +306,8 @@ class _Finder:
             return text
         start = text.index(core)
         before, after = text[:start], text[start + len(core) :]
-        head = nonce if core.startswith(self._tails) else ""
-        tail = nonce if core.endswith(self._heads) else ""
+        head = nonce if self._starts_with_tail(core) else ""
+        tail = nonce if self._ends_with_head(core) else ""
         return f"{before}{head}{core}{tail}{after}"
 
 
