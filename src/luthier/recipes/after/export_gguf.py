@@ -5,6 +5,7 @@ file is read back and compared with it before it is published.
 """
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +22,13 @@ _FROM_DTYPE: dict[str, Quant] = {"float32": "f16", "float16": "f16", "bfloat16":
 _BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.07}
 
 
-def export_gguf(name: str, output: Path, *, quant: str = "auto") -> Exported:
+Beside = Callable[[str], Mapping[str, str]]
+"""Further files of the folder, by name, for the GGUF file of a name."""
+
+
+def export_gguf(
+    name: str, output: Path, *, quant: str = "auto", beside: Beside = lambda file: {}
+) -> Exported:
     """One GGUF file in a new folder, with a page that says how to use it and what was proven.
 
     Args:
@@ -46,7 +53,7 @@ def export_gguf(name: str, output: Path, *, quant: str = "auto") -> Exported:
         else:
             shutil.rmtree(merged, ignore_errors=True)  # of an export that was cut off
             made = export_merged(name, merged)
-        return _convert(made, source, output, quant)
+        return _convert(made, source, output, quant, beside)
     finally:
         if merged is not None:
             shutil.rmtree(merged, ignore_errors=True)
@@ -98,7 +105,9 @@ proven in the project's tests, for this architecture.
 """
 
 
-def _convert(made: Exported, source: ModelSource, output: Path, asked: str) -> Exported:
+def _convert(
+    made: Exported, source: ModelSource, output: Path, asked: str, beside: Beside
+) -> Exported:
     config = decode((made.path / "config.json").read_text("utf-8"))
     dtype = made.torch_dtype or str(config.get("dtype") or config.get("torch_dtype"))
     quant = _FROM_DTYPE.get(dtype, "f16") if asked == "auto" else cast(Quant, asked)
@@ -109,6 +118,8 @@ def _convert(made: Exported, source: ModelSource, output: Path, asked: str) -> E
         write_gguf(made.path, target, quant=quant, name=Path(source.name).name)
         worst = check_gguf(made.path, target)
         size = target.stat().st_size
+        for file, text in beside(target.name).items():
+            new.write(file, text)
         new.write("README.md", _page(source, target.name, worst))
     notices = list(made.notices)
     if (context := context_of(config)) < config["max_position_embeddings"]:
@@ -132,8 +143,8 @@ Made by luthier from {source.name}.
 llama-server -m {file}        # llama.cpp, with the chat template of the training
 ```
 
-**Ollama**: a Modelfile with `FROM ./{file}`; give it the `TEMPLATE` and `PARAMETER stop` of the model, without
-which it neither follows the template nor stops.  **LM Studio**: `lms import --user-repo you/model {file}`.
+**Ollama**: `luthier export RUN --to ollama` writes the Modelfile beside it, without whose `TEMPLATE` and `stop` it
+neither follows the template nor ends an answer; then `ollama create tuned -f Modelfile`.  **LM Studio**: `lms import --user-repo you/model {file}`.
 
 ## What was proven
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from luthier.config.settings import Settings
 from luthier.gallery import find_model
 
-Kind = Literal["adapter", "merged", "model", "gguf"]
+Kind = Literal["adapter", "merged", "model", "gguf", "ollama"]
 
 _SHOWN = (
     "method", "objective", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
