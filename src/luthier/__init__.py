@@ -4,11 +4,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.errors import LuthierError
-    from luthier.recipes.api import Run, load, train
+    from luthier.recipes.api import Run, compare, evaluate, export, load, train
+    from luthier.recipes.before.front import advise, check, fix, plan
 
     __version__: str
 
-__all__ = ["LuthierError", "Run", "__version__", "load", "train"]
+__all__ = [
+    "LuthierError",
+    "Run",
+    "__version__",
+    "advise",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
+    "fix",
+    "load",
+    "plan",
+    "train",
+]
+
+_HOMES = {"LuthierError": "luthier.errors"} | dict.fromkeys(
+    ("plan", "advise", "check", "fix"), "luthier.recipes.before.front"
+)
+
+
+def __dir__() -> list[str]:
+    """What a name can be completed to: nothing is imported for it."""
+    return __all__
 
 
 def __getattr__(name: str) -> Any:
@@ -21,5 +44,4 @@ def __getattr__(name: str) -> Any:
         return version("luthier")
     from importlib import import_module
 
-    home = "luthier.errors" if name == "LuthierError" else "luthier.recipes.api"
-    return getattr(import_module(home), name)
+    return getattr(import_module(_HOMES.get(name, "luthier.recipes.api")), name)

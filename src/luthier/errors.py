@@ -51,6 +51,11 @@ class LuthierError(Exception):
         lines += [f"  fix: {self.fix}"] if self.fix else []
         return "\n".join(lines)
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback."""
+        return [f"{type(self).__name__}: {line}" if not at else line
+                for at, line in enumerate(str(self).splitlines())]  # fmt: skip
+
     def as_dict(self) -> dict[str, str]:
         """The same four fields for a log line or an HTTP body."""
         return {"code": self.code, "what": self.what, "why": self.why, "fix": self.fix}

@@ -34,7 +34,7 @@ def format_duration(seconds: float) -> str:
 def format_count(number: float) -> str:
     """A count with a unit letter: `950`, `12.3k`, `56.2M`, `7.62B`."""
     for letter, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(number) >= size:
+        if abs(number) >= 0.9995 * size:  # 999.9M would be written 1e+03M
             return f"{number / size:.3g}{letter}"
     return f"{number:.0f}"
 

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from luthier.cli.drawing import render
-from luthier.cli.drawing.sentences import describe
 from luthier.cli.drawing.watcher import Watcher
 from luthier.events import (
     CheckpointSaved,
@@ -18,6 +17,7 @@ from luthier.events import (
     Started,
     Step,
 )
+from luthier.events.sentences import describe
 
 
 def test_control_sequences_are_taken_out_and_text_stays():

@@ -101,3 +101,18 @@ def test_every_rule_of_the_doctor_has_its_title():
     }
     assert len(titles) > 40
     assert {key[8:]: text for key, text in ENGLISH.items() if key.startswith("finding.")} == titles
+
+
+GLOSSARY = json.loads((WEB.parents[2] / "docs" / "glossary.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_a_language_keeps_to_its_glossary(language):
+    """One word for a thing, on the page and in the advisor."""
+    advisor = WEB.parent / "advisor" / "messages" / f"{language}.json"
+    said = {**catalogue(language), **json.loads(advisor.read_text("utf-8"))}
+    plain = {key: re.sub(r"`[^`]*`|\{[^}]*\}", "", text) for key, text in said.items()}
+    assert len(GLOSSARY[language]) >= 4
+    for term, words in GLOSSARY[language].items():
+        wrong = {key: text for key, text in plain.items() if any(w in text for w in words["not"])}
+        assert wrong == {}, (term, words["use"])

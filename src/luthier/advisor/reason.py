@@ -9,6 +9,7 @@ import yaml
 
 from luthier.advisor.sources import SOURCES
 from luthier.advisor.speech import text
+from luthier.shown import html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,14 @@ class Advice:
             "lang": self.lang,
             "yaml": self.to_yaml(),
         }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {"setting": one.setting, "value": one.value, "reason": one.text(self.lang)}
+            for one in self.reasons
+        ]
+        remarks = " ".join(remark.text(self.lang) for remark in self.remarks)
+        return html_table(text("advice.title", {}, self.lang), rows, below=remarks)
 
     def to_yaml(self) -> str:
         """The config, each setting under its reason."""

@@ -11,10 +11,10 @@ from importlib.resources import files
 from typing import Any
 
 from luthier.bounded import decode
-from luthier.errors import UsageError
+from luthier.languages import LANGUAGES, chosen
 from luthier.units import format_bytes, format_count
 
-LANGUAGES = ("en", "zh", "id", "vi")
+__all__ = ["LANGUAGES", "catalogue", "text"]
 
 
 class _Formatter(string.Formatter):
@@ -36,14 +36,8 @@ def catalogue(lang: str) -> Mapping[str, str]:
     Raises:
         UsageError: There is none of that name.
     """
-    if lang not in LANGUAGES:
-        raise UsageError(
-            f"--lang {lang}",
-            why="the advisor speaks en (English), zh (Chinese), id (Indonesian), vi (Vietnamese)",
-            fix="--lang en",
-        )
     found: dict[str, str] = decode(
-        (files("luthier.advisor") / "messages" / f"{lang}.json").read_text("utf-8")
+        (files("luthier.advisor") / "messages" / f"{chosen(lang)}.json").read_text("utf-8")
     )
     return found
 

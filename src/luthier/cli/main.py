@@ -69,7 +69,7 @@ TAKE_SETTINGS = {
     ("advise",): frozenset({"goal", "device", "lang", "output"}),
     ("train",): frozenset[str](),
     ("plan",): frozenset({"device"}),
-    ("data", "check"): frozenset[str](),
+    ("data", "check"): frozenset({"lang"}),
     ("data", "estimate"): frozenset[str](),
     ("data", "show"): frozenset({"row", "html"}),
     ("data", "fix"): frozenset({"output"}),

@@ -21,7 +21,8 @@ from luthier.planner.marks import Verdict, verdict
 from luthier.planner.memory import How, optimiser_bytes, trained_params
 from luthier.planner.shape import Shape
 from luthier.planner.times import Rate, forward_flops, guessed_rate, step_flops
-from luthier.units import GIB, MIB
+from luthier.shown import html_table
+from luthier.units import GIB, MIB, format_bytes, format_duration
 
 HOST_PROCESS = 2 * GIB
 """Host memory of a training process on a GPU: libraries with CUDA, tokenizer, buffers."""
@@ -90,6 +91,12 @@ class Plan:
     flops_per_token: float
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        rows = [{"part": name, "bytes": format_bytes(size)} for name, size in self.parts.items()]
+        total = f"{format_bytes(self.peak_bytes)} of {format_bytes(self.device.memory_bytes)}"
+        time = f"{self.steps:,} steps, about {format_duration(self.seconds[1])}"
+        return html_table(f"{self.verdict}: {total} on {self.device.name}", rows, below=time)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

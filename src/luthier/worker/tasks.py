@@ -60,9 +60,10 @@ def describe_model(request: Request) -> Reply:
 
 def check(request: Request) -> Reply:
     """The doctor's report of `files` for `model` (or the starter), `objective` and `columns`."""
+    from luthier.data.doctor.spoken import spoken
     from luthier.recipes.before.check import check_data
 
-    return check_data(_resolved(request)).to_dict()
+    return spoken(check_data(_resolved(request)).to_dict(), request.get("lang") or "en")
 
 
 def raw(request: Request) -> Reply:

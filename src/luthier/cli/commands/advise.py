@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.options import AsJson
+from luthier.cli.options import AsJson, Lang
 
 Goal = Annotated[str, typer.Option(help="What it is for, in words: 'write SQL', 'be polite'.")]
 Machine = Annotated[
     str | None, typer.Option("--device", help="A machine that may not be here: 'T4 16GB'.")
 ]
-Lang = Annotated[str, typer.Option(help="Language of the reasons: en, zh, id, vi.")]
 Output = Annotated[
     Path | None, typer.Option(help="Write the config, with its reasons, to this file.")
 ]
@@ -31,7 +30,7 @@ def advise(
     flags: dict[str, Any],
     goal: Goal = "",
     device: Machine = None,
-    lang: Lang = "en",
+    lang: Lang = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,9 +40,10 @@ def advise(
     from luthier.cli.drawing.draw_advice import show
     from luthier.config import read
     from luthier.durable import write_atomic
+    from luthier.languages import chosen
     from luthier.recipes.before.advise import advise_run
 
-    advice = advise_run(read.load(None, flags), goal=goal, device=device, lang=lang)
+    advice = advise_run(read.load(None, flags), goal=goal, device=device, lang=chosen(lang))
     if output is not None:
         write_atomic(output, advice.to_yaml(), exclusive=True)
     if as_json:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.options import AsJson
+from luthier.cli.options import AsJson, Lang
 
 RowNumber = Annotated[int, typer.Option("--row", help="Line of the row in the file, from 1.")]
 Output = Annotated[
@@ -35,19 +35,21 @@ def register(app: typer.Typer, asked: str | None) -> None:
     app.add_typer(data, name="data")
 
 
-def check(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
+def check(flags: dict[str, Any], files: Files, lang: Lang = None, as_json: AsJson = False) -> None:
     """Look for what spoils a run: every row accounted for, lengths, and findings with their fix.
 
     Exit status 2 where a finding is an error.
     """
     from luthier.cli.drawing import draw_findings
     from luthier.config import read
+    from luthier.languages import chosen
     from luthier.recipes.before.check import check_data
 
+    language = chosen(lang)
     resolved = read.load({"dataset": files, "model": "starter"}, flags)
     with draw_findings.Counting("rows") as progress:
         report = check_data(resolved, progress=progress)
-    draw_findings.report(report.to_dict(), as_json=as_json)
+    draw_findings.report(report.to_dict(), as_json=as_json, lang=language)
     if report.errors:
         raise typer.Exit(2)
 

@@ -1,12 +1,12 @@
 """Advice as people read it: each setting with its value, its reason and where the rule is from."""
 
 import shutil
-import textwrap
 from pathlib import Path
 
 from luthier.advisor.reason import Advice, Reason
 from luthier.advisor.sources import SOURCES
 from luthier.cli.drawing import next_steps
+from luthier.cli.drawing.folding import folded
 from luthier.cli.drawing.render import cell, clean, line
 
 
@@ -42,5 +42,4 @@ def _value(reason: Reason) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    wide = any("\u2e80" < letter < "\uffe0" for letter in text)
-    return textwrap.wrap(clean(text), width // 2 if wide else width) or [""]
+    return list(folded(clean(text), width))

@@ -1,7 +1,7 @@
 """The table of batch sizes and lengths as people read it."""
 
 from luthier.cli.drawing.render import line
-from luthier.cli.drawing.sentences import wrapped
+from luthier.events.sentences import wrapped
 from luthier.recipes.before.batches import BatchTable, Cell, columns_shown
 from luthier.units import format_bytes, format_duration
 

@@ -2,14 +2,15 @@
 
 import shutil
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from luthier.cli.drawing import next_steps
+from luthier.cli.drawing.folding import folded
 from luthier.cli.drawing.render import clean, dump, line
+from luthier.data.doctor.spoken import spoken, words
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -60,12 +61,17 @@ class Counting:
             self._bar.update(self._task, completed=done, total=total)
 
 
-def report(found: Mapping[str, Any], *, as_json: bool) -> None:
-    """The whole report."""
+def report(found: Mapping[str, Any], *, as_json: bool, lang: str = "en") -> None:
+    """The whole report, its sentences in a language."""
+    found = spoken(found, lang)
     if as_json:
         dump(found)
         return
-    for text in (*_summary(found), *_figures(found), *_findings(found["findings"])):
+    for text in (
+        *_summary(found, words(lang)),
+        *_figures(found),
+        *_findings(found["findings"], words(lang)),
+    ):
         line(text) if "\x1b" not in text else sys.stdout.write(text + "\n")
 
 
@@ -81,7 +87,7 @@ def fixed(found: Mapping[str, Any], *, as_json: bool, model: str = "starter") ->
     next_steps.show(next_steps.after_fix(found["output"], model=model))
 
 
-def _summary(found: Mapping[str, Any]) -> Iterator[str]:
+def _summary(found: Mapping[str, Any], said: Mapping[str, str]) -> Iterator[str]:
     for file in found["files"]:
         formats = ", ".join(f"{name} {count:,}" for name, count in file["formats"].items())
         encoding = "" if file["encoding"] == "utf-8" else f", read as {file['encoding']}"
@@ -90,7 +96,8 @@ def _summary(found: Mapping[str, Any]) -> Iterator[str]:
             columns = ", ".join(f"{ours}: {theirs}" for ours, theirs in file["looked_with"].items())
             yield f"    looked at as if read with columns: {{{columns}}}; a run needs it said"
     bad = found["bad"]["count"]
-    yield f"{found['rows']:,} rows read = {found['used']:,} used + {bad:,} not usable, for {found['objective']}"
+    figures = {name: found[name] for name in ("rows", "used", "objective")}
+    yield said["rows"].format(**figures, bad=bad)
     for reason, count in list(found["bad"]["reasons"].items())[:5]:
         yield f"    {count:,} x {reason}"
     counts = found["severities"]
@@ -134,10 +141,10 @@ def _histogram(bins: list[Mapping[str, int]]) -> Iterator[str]:
         yield f"  up to {one['up_to']:>7,}  {bar:<{_BAR}} {one['rows']:,}"
 
 
-def _findings(findings: list[Mapping[str, Any]]) -> Iterator[str]:
+def _findings(findings: list[Mapping[str, Any]], said: Mapping[str, str]) -> Iterator[str]:
     if not findings:
         yield ""
-        yield "nothing was found"
+        yield said["nothing"]
     width = min(shutil.get_terminal_size((80, 24)).columns, 120)
     colour = sys.stdout.isatty()
     for one in findings:
@@ -145,24 +152,12 @@ def _findings(findings: list[Mapping[str, Any]]) -> Iterator[str]:
         yield ""
         head = clean(f"{one['title']}: {one['detail']}")
         start, stop = (_COLOURS[severity], "\x1b[0m") if colour else ("", "")
-        yield f"{start}{severity}{stop} {code}  {head}"
+        yield f"{start}{said[f'severity.{severity}']}{stop} {code}  {head}"
         for name in ("why", "fix"):
-            yield from _wrapped(f"  {name}  ", clean(one[name]), width)
+            yield from folded(clean(one[name]), width, head=f"  {said[name]}  ")
         for row in one["rows"][:_SHOWN_ROWS]:
             where = f"{Path(row['file']).name} line {row['line']}" if row["line"] else row["file"]
             yield _fitting(f"       {where}: {' '.join(clean(row['says']).split())}", width)
-
-
-def _wrapped(head: str, text: str, width: int) -> Iterator[str]:
-    """A paragraph behind a head; commands to paste are kept on their line."""
-    yield from textwrap.wrap(
-        text,
-        width,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    ) or [head]
 
 
 def _fitting(text: str, width: int) -> str:

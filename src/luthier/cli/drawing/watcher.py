@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from luthier.cli.drawing.render import clean_lines, columns, line
-from luthier.cli.drawing.sentences import describe, step_figures, wrapped
 from luthier.events import Event
+from luthier.events.sentences import describe, step_figures, wrapped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

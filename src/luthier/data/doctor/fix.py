@@ -22,6 +22,7 @@ from luthier.data.reading.read import BINARY, ending
 from luthier.data.types import BadRow, Origin
 from luthier.durable import make_folders, write_stream
 from luthier.errors import FileAccessError, FormatError, NoRowsError
+from luthier.shown import html_table
 
 WRITTEN = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 _SPOOLED_BYTES = 16 * 1024 * 1024
@@ -37,6 +38,10 @@ class FixReport:
     rows: int = 0
     written: int = 0
     done: Counter[str] = field(default_factory=Counter)
+
+    def _repr_html_(self) -> str:
+        rows = [{"rule": code, "rows": count} for code, count in self.done.most_common()]
+        return html_table(f"{self.output}: {self.written:,} of {self.rows:,} rows", rows)
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in JSON."""

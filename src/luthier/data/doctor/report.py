@@ -8,6 +8,7 @@ from typing import Any
 from luthier.data.doctor.finding import SEVERITIES, Finding
 from luthier.data.doctor.stream import FileCount
 from luthier.data.types import BadRow
+from luthier.shown import html_table
 
 KEPT_BAD_ROWS = 10_000
 _KEPT_REASONS = 1_000
@@ -72,6 +73,18 @@ class Report:
     def errors(self) -> int:
         """Findings that are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "": one.severity,
+                "code": one.code,
+                "what": f"{one.title}: {one.detail}",
+                "fix": one.fix,
+            }
+            for one in self.findings
+        ]
+        return html_table(f"{self.rows:,} rows, {self.used:,} usable for {self.objective}", rows)
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in JSON."""

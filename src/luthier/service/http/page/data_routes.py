@@ -12,6 +12,7 @@ from luthier.bounded import decode
 from luthier.config.read import load
 from luthier.durable import make_folders
 from luthier.errors import SettingsError
+from luthier.languages import Language
 from luthier.service.http import schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, not_found
 from luthier.service.http.door.policy import may_use
@@ -38,6 +39,7 @@ class CheckRequest(Strict):
     model: Name | None = None
     objective: Objective | None = None
     columns: Columns | None = None
+    lang: Language = "en"
 
 
 class ColumnsRequest(Strict):
@@ -59,7 +61,7 @@ class AdviseRequest(Strict):
     model: Name
     file_ids: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=16)]
     goal: Annotated[str, Field(max_length=2000)] | None = None
-    lang: Literal["en", "zh", "id", "vi"] = "en"
+    lang: Language = "en"
 
 
 class RenderRequest(Strict):
@@ -79,6 +81,7 @@ def check(request: Request, file_id: str, body: CheckRequest) -> Response:
         "model": known_model(found, body.model) if body.model else None,
         "objective": body.objective,
         "columns": body.columns or found.files.get(file_id).columns,
+        "lang": body.lang,
     }
     report = found.help("check", asked, timeout_s=CHECK_S)
     return ApiJson(_labelled(found, file_id, report))

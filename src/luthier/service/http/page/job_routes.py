@@ -12,6 +12,7 @@ from luthier.advisor.health import judge
 from luthier.errors import SettingsError
 from luthier.events import read_events
 from luthier.json_values import object_of
+from luthier.languages import Language
 from luthier.service.http import page_schemas, schemas
 from luthier.service.http.door.envelope import ApiError, ApiJson, not_found
 from luthier.service.http.door.refusals import refusal
@@ -110,7 +111,7 @@ def create_job(request: Request, body: NewJob) -> Response:
 
 
 @router.get("/{job_id}", response_model=page_schemas.JobDetail)
-def get_job(request: Request, job_id: str) -> Response:
+def get_job(request: Request, job_id: str, lang: Language = "en") -> Response:
     """One job: where it stands, its settings and where each came from, its plan and its data."""
     found = parts(request)
     job = found.job(job_id)
@@ -133,7 +134,7 @@ def get_job(request: Request, job_id: str) -> Response:
         "finished": history.latest("finished") or None,
         "history": [_line(one) for one in changes],
         "warnings": [one for one in history.events if one.get("type") == "warning"][-50:],
-        "verdicts": _verdicts(job.run_path / "events.jsonl"),
+        "verdicts": _verdicts(job.run_path / "events.jsonl", lang),
     }
     return ApiJson(detail)
 
@@ -170,13 +171,13 @@ def _line(change: StateChange) -> page_schemas.HistoryLine:
     }
 
 
-def _verdicts(path: Path) -> list[page_schemas.VerdictView]:
+def _verdicts(path: Path, lang: Language) -> list[page_schemas.VerdictView]:
     """What somebody with experience would say about the course of the run."""
     if not path.exists():
         return []
     if path.stat().st_size > MAX_JUDGED_BYTES:
         return []
-    return [verdict.to_dict() for verdict in judge(read_events(path))]
+    return [verdict.to_dict(lang) for verdict in judge(read_events(path))]
 
 
 @router.post("/{job_id}/{action}", response_model=page_schemas.JobView)

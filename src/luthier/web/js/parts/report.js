@@ -1,6 +1,6 @@
 // The doctor's report: findings by weight, and how long the rows are.
 import { html } from "../lib.js";
-import { known, language, number, percent, t } from "../i18n.js";
+import { number, percent, t } from "../i18n.js";
 import { Button } from "./basic.js";
 import { Icon } from "./icons.js";
 
@@ -55,7 +55,6 @@ export function Findings({ findings, onFix }) {
 
 function Finding({ finding }) {
   const [look, icon] = LOOK[finding.severity] ?? LOOK.note;
-  const key = `finding.${finding.code}`;
   return html`
     <li class="stack tight">
       <div class="row">
@@ -67,25 +66,18 @@ function Finding({ finding }) {
           ${finding.code} · ${t("file.count", { count: finding.count })}
         </span>
       </div>
-      ${
-        known(key) &&
-        language() !== "en" &&
-        html`
-          <div class="strong">${t(key)}</div>
-        `
-      }
-      <div class=${known(key) && language() !== "en" ? "small" : "strong"} lang="en">
+      <div class="strong">
         ${finding.title}${
           finding.detail &&
           html`
-            : ${finding.detail}
+            <span lang="en">: ${finding.detail}</span>
           `
         }
       </div>
       ${
         finding.why &&
         html`
-          <div class="small muted" lang="en">${finding.why}</div>
+          <div class="small muted" lang=${finding.lang?.why ?? "en"}>${finding.why}</div>
         `
       }
       ${
@@ -111,7 +103,7 @@ function Finding({ finding }) {
                     <a href="#columns" onClick=${toColumns}>${t("columns.remedy")}</a>
                   `
                 : html`
-                    <span lang="en">${finding.fix}</span>
+                    <span lang=${finding.lang?.fix ?? "en"}>${finding.fix}</span>
                   `
             }
           </div>

@@ -1,7 +1,7 @@
 // One file: what the doctor says, how long its rows are, what a model will see of them.
 import { html, useEffect, useState } from "../lib.js";
 import { post, useData } from "../api.js";
-import { bytes, number, percent, t } from "../i18n.js";
+import { bytes, language, number, percent, t } from "../i18n.js";
 import { go, link, replace } from "../route.js";
 import { ErrorNote, LinkButton, PageHead, toast } from "../parts/basic.js";
 import { Findings, Histogram } from "../parts/report.js";
@@ -21,10 +21,11 @@ export default function File({ route }) {
     const leave = new AbortController();
     setReport(null);
     setError(null);
-    post(`api/files/${encodeURIComponent(id)}/check`, { model }, { signal: leave.signal }).then(
-      setReport,
-      (failed) => failed.name !== "AbortError" && setError(failed),
-    );
+    post(
+      `api/files/${encodeURIComponent(id)}/check`,
+      { model, lang: language() },
+      { signal: leave.signal },
+    ).then(setReport, (failed) => failed.name !== "AbortError" && setError(failed));
     return () => leave.abort();
   }, [id, model, turn]);
   const choose = (name) => {

@@ -1,7 +1,7 @@
 // Task monitoring: everything about one job, live and complete after a reload.
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { post, remove, useData, useStream } from "../api.js";
-import { duration, figure, moment, number, t } from "../i18n.js";
+import { duration, figure, language, moment, number, t } from "../i18n.js";
 import { go, link } from "../route.js";
 import {
   Button,
@@ -36,7 +36,7 @@ export default function Job({ route }) {
   const id = route.parts[1];
   const tab = TABS.includes(route.parts[2]) ? route.parts[2] : "charts";
   const path = `api/jobs/${encodeURIComponent(id)}`;
-  const detail = useData(path, { every: 10000 });
+  const detail = useData(`${path}?lang=${language()}`, { every: 10000 });
   const metrics = useData(`${path}/metrics?points=1000`);
   const [steps, setSteps] = useState([]);
   const [error, setError] = useState(null);
@@ -248,6 +248,7 @@ function Head({ job, detail, live }) {
 
 function elapsed(job) {
   if (!job.started_at) return null;
+  if (job.state === "paused") return job.progress?.elapsed_s ?? null; // time stands still with it
   return (job.finished_at ?? Date.now() / 1000) - job.started_at;
 }
 
@@ -268,7 +269,7 @@ const Verdicts = ({ verdicts }) =>
             <span class=${`badge ${{ error: "bad", warning: "warn" }[verdict.severity] ?? "info"}`}>
               ${t(`severity.${verdict.severity}`)}
             </span>
-            <span class="grow" lang="en">
+            <span class="grow">
               ${verdict.text ?? verdict.what ?? verdict.code}${
                 verdict.action &&
                 html`

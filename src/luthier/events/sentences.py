@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from luthier.cli.drawing.render import cell
 from luthier.units import format_bytes, format_duration, format_rate
 
 WIDTH = 80
@@ -132,7 +131,15 @@ def _planned(fields: Mapping[str, Any]) -> Iterator[str]:
     if fields.get("disk_bytes"):
         yield f"  checkpoints and result take {format_bytes(fields['disk_bytes'])} of disk"
     for name, (value, why) in (fields.get("chosen") or {}).items():
-        yield f"  {name} {cell(value)}: {why}"
+        yield f"  {name} {_value(value)}: {why}"
+
+
+def _value(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _evaluated(fields: Mapping[str, Any]) -> Iterator[str]:
