@@ -299,6 +299,12 @@ class MissingExtraError(LuthierError, ImportError):
     code = "E600"
 
 
+class JudgeError(LuthierError, RuntimeError):
+    """The model that judges answers cannot be asked: its address, its key, or what it answers."""
+
+    code = "E610"
+
+
 class ServiceError(LuthierError, RuntimeError):
     """A part of the service cannot do what was asked of it just now."""
 

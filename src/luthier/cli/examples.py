@@ -21,8 +21,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "luthier train --resume true --output_dir runs/my-run",
     ),
     "chat": ("luthier chat runs/my-run", "luthier chat starter --prompt 'Good morning'"),
-    "compare": ("luthier compare starter runs/my-run --prompt 'Good morning'",),
-    "eval": ("luthier eval runs/my-run --dataset held-out.jsonl",),
+    "compare": (
+        "luthier compare starter runs/my-run --dataset held-out.jsonl --report report.html",
+        "luthier compare starter runs/my-run --prompt 'Good morning'",
+    ),
+    "eval": (
+        "luthier eval runs/my-run --dataset held-out.jsonl --report report.html",
+        "luthier eval runs/my-run --dataset held-out.jsonl --metrics rouge_l,chrf",
+    ),
     "export": (
         "luthier export runs/my-run --to merged --output my-model",
         "luthier export runs/my-run --to adapter --output my-adapter",

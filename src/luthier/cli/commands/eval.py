@@ -1,5 +1,6 @@
 """`luthier eval`: held-out figures of a run or a model."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,11 @@ Metrics = Annotated[
 MaxNew = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")]
 
 
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Write a page of HTML too, to this file.")
+]
+
+
 def register(app: typer.Typer, asked: str | None) -> None:
     """Add the command."""
     app.command("eval")(evaluate)
@@ -39,10 +45,12 @@ def evaluate(
     objective: Objective = None,
     metrics: Metrics = None,
     max_new_tokens: MaxNew = 256,
+    report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a run or a model on held-out rows, the base beside it if it is an adapter."""
     from luthier.cli.drawing import draw_evaluation, render
+    from luthier.durable import write_atomic
     from luthier.errors import UsageError
 
     if objective not in (None, "sft", "text", "dpo"):
@@ -51,15 +59,36 @@ def evaluate(
             why="rows are measured as sft, text or dpo",
             fix="--objective sft",
         )
+    check_report(report)
     from luthier.recipes.after.evaluate import evaluate_model
 
     wanted = None if metrics is None else [name.strip() for name in metrics.split(",")]
     found = evaluate_model(
         name, dataset, objective=objective, metrics=wanted, max_new_tokens=max_new_tokens
     )
+    if report is not None:
+        write_atomic(report, found.report().encode())
     if as_json:
         render.dump(found.as_dict())
         return
     for notice in found.notices:
         typer.echo(f"notice: {render.clean(notice)}", err=True)
-    draw_evaluation.figures(found.as_dict())
+    draw_evaluation.figures(found.section)
+    if report is not None:
+        render.line(f"report: {report}")
+
+
+def check_report(report: Path | None) -> None:
+    """Refuse, before any work, a report that could not be written.
+
+    Raises:
+        UsageError: Its folder is not there, or it is a folder itself.
+    """
+    from luthier.errors import UsageError
+
+    if report is not None and (report.is_dir() or not report.absolute().parent.is_dir()):
+        raise UsageError(
+            f"--report {report}",
+            why="it is the name of a file, in a folder that is there",
+            fix="--report report.html",
+        )

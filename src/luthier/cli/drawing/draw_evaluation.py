@@ -1,9 +1,12 @@
 """Figures of models with their intervals, and what a comparison shows."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from luthier.cli.drawing import render
+
+if TYPE_CHECKING:
+    from luthier.evaluation.interval import Interval
+    from luthier.evaluation.result import Section
 
 TITLES = {
     "loss": "loss",
@@ -27,39 +30,49 @@ TITLES = {
 OF_PAIRS = {"accuracy": "preference accuracy"}
 
 
-def figures(found: Mapping[str, Any]) -> None:
-    """The table of an evaluation, and a sentence for each metric that base and tuned both have."""
-    titles = TITLES | (OF_PAIRS if found["kind"] in ("pairs", "labels") else {})
-    states = found["figures"]
-    first = next(iter(states.values()))
+def figures(section: "Section") -> None:
+    """The table of models on the same rows, and a sentence for each metric they share."""
+    titles = TITLES | (OF_PAIRS if section.kind in ("pairs", "labels") else {})
     rows = [
-        {f"on {found['rows']['used']:,} rows": title}
+        {f"on {section.counts['used']:,} rows": title}
         | {
-            state: with_interval(values.get(name), found["intervals"][state].get(name))
-            for state, values in states.items()
+            one.title: _cell(one.figures.get(name), one.intervals.get(name))
+            for one in section.measured
         }
         for name, title in titles.items()
-        if name in first
+        if any(name in one.figures for one in section.measured)
     ]
     render.table(rows, as_json=False)
-    if any(found["intervals"].values()):
-        render.line(f"[ ]: {found['level']:.0%} intervals, over rows")
-    for state, said in found["verdicts"].items():
-        verdicts(state, next(iter(states)), said)
-
-
-def verdicts(name: str, base: str, said: Sequence[Mapping[str, Any]]) -> None:
-    """A sentence for each metric of a comparison."""
-    for one in said:
-        low, high = one["interval"]
+    if any(one.intervals for one in section.measured):
+        render.line("[ ]: 95 % intervals, over rows")
+    base = section.measured[0].title
+    for name, said in section.verdicts.items():
+        for one in said:
+            found = one.difference
+            render.line(
+                f"{name} against {base}, {titles[one.metric.name]}: {one.word} "
+                f"({found.value:+.4g}, between {found.low:+.4g} and {found.high:+.4g})"
+            )
+    for name, judged in section.judged.items():
+        found_by = judged.as_dict()
         render.line(
-            f"{name} against {base}, {TITLES[one['metric']]}: {one['verdict']} "
-            f"({one['difference']:+.4g}, between {low:+.4g} and {high:+.4g})"
+            f"{name} against {base}, by the judge: {judged.word} (won {found_by['wins']}, lost "
+            f"{found_by['losses']}, tied {found_by['ties']})"
         )
 
 
-def with_interval(value: float | None, interval: Mapping[str, Any] | None) -> str:
+def answers(section: "Section", most: int = 8) -> None:
+    """The first written answers, side by side."""
+    names = [one.title for one in section.measured]
+    for rows in list(zip(*(one.rows for one in section.measured), strict=True))[:most]:
+        if all(row.answer is not None for row in rows):
+            render.line(f"> {' '.join(rows[0].prompt.split())[:200]}")
+            render.side_by_side(names, [row.answer or "" for row in rows])
+            render.line("")
+
+
+def _cell(value: float | None, interval: "Interval | None") -> str:
     """`1.732 [1.61, 1.86]`."""
     if value is None or interval is None:
         return render.cell(value)
-    return f"{render.cell(value)} [{interval['low']:.4g}, {interval['high']:.4g}]"
+    return f"{render.cell(value)} [{interval.low:.4g}, {interval.high:.4g}]"

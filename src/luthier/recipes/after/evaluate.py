@@ -4,7 +4,6 @@ With an adapter the base is measured beside it, and where training started from 
 own, that start too.  DPO is measured against the reference of the training: the model at step 0.
 """
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +12,12 @@ from luthier.config.read import load, load_saved
 from luthier.config.settings import Settings
 from luthier.engine.determinism import deterministic
 from luthier.errors import SettingsError
-from luthier.evaluation.interval import LEVEL
-from luthier.evaluation.metrics import BY_NAME, RowResult
-from luthier.evaluation.verdict import verdicts
+from luthier.evaluation.metrics import BY_NAME
+from luthier.evaluation.report import page
+from luthier.evaluation.result import Measured, Section
+from luthier.json_values import JsonObject
 from luthier.recipes.after.scoring.answers import wanted_metrics
-from luthier.recipes.after.scoring.measure import Asked, Measured, measure
+from luthier.recipes.after.scoring.measure import Asked, measure
 from luthier.recipes.after.scoring.subject import Subject
 from luthier.recipes.after.scoring.task import Task, open_task
 from luthier.recipes.before.recorded import recorded_rendering
@@ -50,43 +50,25 @@ class Evaluation:
         """Means per token (SFT, text), pair (DPO) or row, by state and name."""
         return {state.title: state.figures for state in self.measured}
 
-    def as_dict(self) -> dict[str, Any]:
+    @property
+    def section(self) -> Section:
+        """The same, ready to be shown."""
+        return Section(", ".join(self.dataset), self.kind, self.rows, self.measured)
+
+    def as_dict(self) -> JsonObject:
         """Plain values."""
         return {
             "model": self.model,
-            "dataset": list(self.dataset),
             "objective": self.objective,
-            "kind": self.kind,
-            "rows": self.rows,
             "supervised_tokens": self.supervised_tokens,
-            "figures": self.figures,
-            "level": LEVEL,
-            "intervals": {state.title: intervals_as_dict(state) for state in self.measured},
-            "verdicts": {
-                state.title: [one.as_dict() for one in verdicts(self.measured[0].rows, state.rows)]
-                for state in self.measured[1:]
-            },
-            "results": {state.title: rows_as_dicts(state.rows) for state in self.measured},
-            "notices": self.notices,
+            **self.section.as_dict(),
+            "dataset": list(self.dataset),
+            "notices": list(self.notices),
         }
 
-
-def intervals_as_dict(state: Measured) -> dict[str, Any]:
-    """By figure: both ends, and how they were found."""
-    return {
-        name: {"low": found.low, "high": found.high, "method": found.method}
-        for name, found in state.intervals.items()
-    }
-
-
-def rows_as_dicts(rows: Sequence[RowResult]) -> list[dict[str, Any]]:
-    """Each row with its own figures."""
-    made = []
-    for row in rows:
-        plain = dataclasses.asdict(row)
-        del plain["parts"]
-        made.append(plain | {"figures": {name: row.figure(name) for name in row.parts}})
-    return made
+    def report(self) -> str:
+        """The same as a page of HTML."""
+        return page(f"Evaluation of {self.model}", [self.section], facts={}, notices=self.notices)
 
 
 def evaluate_model(
@@ -145,7 +127,7 @@ def compares_pairs(task: Task, trained: Settings, source: ModelSource) -> bool:
 
 
 def asked_of(
-    task: Task, metrics: Collection[str] | None, max_new_tokens: int, *, answers: bool = False
+    task: Task, metrics: Collection[str] | None, max_new_tokens: int, *, answers: int = 0
 ) -> Asked:
     """What the rows are asked, with the extras it takes looked for before a model is loaded.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from luthier.data.types import Example
 from luthier.engine.distribution import Ranks
 from luthier.engine.evaluate import evaluate
-from luthier.evaluation.interval import Interval, wilson_interval
+from luthier.evaluation.interval import wilson_interval
 from luthier.evaluation.metrics import Part, RowResult, figure, metrics_of, perplexity
+from luthier.evaluation.result import Measured
 from luthier.recipes.after.scoring.answers import Written, answerable, grade, write_answers
 from luthier.recipes.after.scoring.record import Recorder
 from luthier.recipes.after.scoring.subject import State, Subject
@@ -32,27 +33,13 @@ class Asked:
 
     Attributes:
         written: Metrics of written answers; none writes no answer.
-        answers: Whether answers are written even where no metric needs them.
+        answers: First rows that are answered in writing even where no metric needs it.
         max_new_tokens: Longest answer.
     """
 
     written: tuple[str, ...] = ()
-    answers: bool = False
+    answers: int = 0
     max_new_tokens: int = 256
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one state of a model did.
-
-    Attributes:
-        figures: By name; `intervals` has those of them whose rows are known.
-    """
-
-    title: str
-    figures: dict[str, float]
-    intervals: dict[str, Interval]
-    rows: list[RowResult] = field(default_factory=list)
 
 
 def measure(task: Task, subject: Subject, state: State, asked: Asked) -> Measured:
@@ -68,11 +55,13 @@ def measure(task: Task, subject: Subject, state: State, asked: Asked) -> Measure
         rows = _with(rows, _choice_parts(task.items, table))
         if task.kind == "options":
             rows = [_chosen(row, task.items[n], table, n) for n, row in enumerate(rows)]
-    if (asked.written or asked.answers) and len(answerable(task.items)) == len(task.items):
+    count = len(task.items) if asked.written else min(asked.answers, len(task.items))
+    if count and len(answerable(task.items[:count])) == count:
         answers = write_answers(
-            state.trainee, task.renderer, task.items, max_new_tokens=asked.max_new_tokens
+            state.trainee, task.renderer, task.items[:count], max_new_tokens=asked.max_new_tokens
         )
-        rows = _answered(rows, task.items, answers, asked.written)
+        answered = _answered(rows[:count], task.items[:count], answers, asked.written)
+        rows = [*answered, *rows[count:]]
     intervals = {metric.name: figure(rows, metric) for metric in metrics_of(rows)}
     if "loss" in intervals:
         intervals["perplexity"] = perplexity(intervals["loss"])

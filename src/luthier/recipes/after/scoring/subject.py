@@ -49,7 +49,7 @@ class Subject:
         settings: Of its training.
         longest: Tokens of the largest example that is scored.
         compares_pairs: Whether the rows are pairs, measured by the objective of a run's training.
-        tuned_only: Whether only the result itself is wanted, not what it stands on.
+        only: The one state that is wanted: `base`, or `tuned` for the result as it is; all if empty.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Subject:
         *,
         longest: int,
         compares_pairs: bool = False,
-        tuned_only: bool = False,
+        only: str = "",
     ) -> None:
         self.settings, self.source = settings, source
         self.device, self.facts = device, facts_of(device)
-        self.longest, self.compares_pairs, self.tuned_only = longest, compares_pairs, tuned_only
+        self.longest, self.compares_pairs, self.only = longest, compares_pairs, only
         self.notices: list[str] = []
         start = source.run / "start" if source.run is not None else None
         self.start = start if start is not None and start.is_dir() else None
@@ -89,12 +89,14 @@ class Subject:
             yield State("model", trainee, None)
             return
         reference = self._reference(trainee, pairs) if pairs else None
-        if not self.tuned_only:
+        if self.only in ("", "base"):
             with trainee.adapters.disabled():
                 yield State("base", trainee, reference)
+            if self.only:
+                return
         if self.start is not None:
             assert self.source.adapter is not None
-            if not self.tuned_only:
+            if not self.only:
                 yield State("start", trainee, reference)
             trainee.adapters.load_state(load_file(self.source.adapter / WEIGHTS))
         yield State("tuned", trainee, reference)

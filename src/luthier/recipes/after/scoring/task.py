@@ -1,7 +1,7 @@
 """Rows to measure on: read once, rendered as in training, with what can be asked of each."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +82,18 @@ class Task:
         sizes = (sum(len(s.ids) for s in e.sequences) for e in (*self.examples, *self.choices))
         return max(sizes)
 
+    def only(self, origins: Collection[Origin]) -> "Task":
+        """The same with some of its rows."""
+        kept = [item for item in self.items if item.origin in origins]
+        left = {**self.report, "used": len(kept)}
+        return dataclasses.replace(
+            self,
+            items=kept,
+            examples=[one for one in self.examples if one.origin in origins],
+            choices=[one for one in self.choices if one.origin in origins],
+            report=left,
+        )
+
 
 def open_task(settings: Settings, source: ModelSource, recorded: Mapping[str, Any]) -> Task:
     """The rows that `dataset` of the settings names, as this model reads them.
@@ -150,8 +162,8 @@ def _item(sample: Sample) -> Item:
     if isinstance(sample, Preference):
         chosen = "\n".join(message.content for message in sample.chosen)
         return Item(sample.origin, _shown(sample.prompt), chosen)
-    if isinstance(sample, Feedback):
-        sample = sample.conversation
+    if isinstance(sample, Feedback):  # its answer may be one that nobody should write
+        return dataclasses.replace(_item(sample.conversation), messages=(), question=None)
     if not isinstance(sample, Conversation):
         assert isinstance(sample, Text)
         return Item(sample.origin, "", sample.text)
