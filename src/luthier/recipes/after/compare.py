@@ -6,6 +6,7 @@ read the same tokens.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,9 +151,8 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def _contestants(names: Sequence[str], dataset: Sequence[str]) -> list[_Contestant]:
-    titles = [
-        name if names.count(name) == 1 else f"{name} ({n + 1})" for n, name in enumerate(names)
-    ]
+    given = Counter(names)
+    titles = [name if given[name] == 1 else f"{name} ({n + 1})" for n, name in enumerate(names)]
     sources = [resolve_source(name) for name in names]
     own = [
         _Contestant(title, source, settings_of(name, source, dataset, None, how), how)
