@@ -15,6 +15,7 @@ LuthierError E000
 │   ├── RunExistsError E501, ResumeError E502, CheckpointError E503, NonFiniteError E504
 │   └── RunBusyError E505, RunNotFoundError E506, RankError E507
 ├── MissingExtraError E600
+├── JudgeError E610
 └── ServiceError E700 ── ChatBusyError E701, HelperError E702
     ├── JobNotFoundError E710, JobStateError E711, IdempotencyError E712, WorkerLostError E713
     ├── UploadNotFoundError E714, UploadTooLargeError E715, UploadInUseError E716
