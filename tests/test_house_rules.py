@@ -24,6 +24,7 @@ ADDED_SETTINGS = {  # what each is for that no other setting can say; 80 altoget
     "init_lora_weights": "the start of an adapter, which no other setting names; PiSSA is the second",
     "kto_desirable_weight": "wanted and unwanted rows are never as many; the paper sets it by count",
     "loraplus_lr_ratio": "a second learning rate, of B alone",
+    "neftune_noise_alpha": "noise on embeddings, a regulariser beside all others, for every method",
     "simpo_gamma": "the margin of SimPO, which its beta does not give: the paper tunes both",
     "use_dora": "another layer, with magnitudes; a field of PEFT's file",
     "use_rslora": "another scale, which no alpha gives at every rank of a search; a field of PEFT's file",

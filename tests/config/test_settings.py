@@ -146,6 +146,7 @@ CONTRADICTIONS = [
     ({"share_prefixes": True, "lora_dropout": 0.1}, "share_prefixes", "lora_dropout: 0.1"),
     ({"early_stopping_patience": 2}, "early_stopping_patience", "eval_dataset"),
     ({"resume": True}, "resume", "output_dir"),
+    ({"share_prefixes": True, "neftune_noise_alpha": 5}, "share_prefixes", "neftune_noise_alpha"),
     ({"use_dora": True, "lora_dropout": 0.1}, "use_dora", "lora_dropout: 0.1"),
     ({"use_dora": True, "load_in_4bit": True}, "use_dora", "method: qlora"),
     ({"use_dora": True, "init_lora_weights": "pissa"}, "use_dora", "init_lora_weights: pissa"),

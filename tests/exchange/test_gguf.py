@@ -1,8 +1,10 @@
 """What luthier writes as GGUF is the same model in a real llama.cpp: ids, probabilities, an answer that stops."""
 
+import dataclasses
 import json
 import shutil
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from luthier.cli.main import main
 from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.errors import ArchitectureError, DamagedWeightsError, TokenizerError
-from luthier.exchange import gguf_file
+from luthier.exchange import gguf_file, gguf_shapes, gguf_tokens
 from luthier.exchange.gguf_file import check_gguf, write_gguf
 from luthier.exchange.gguf_shapes import architecture_of, numbers_of
 
@@ -173,3 +175,54 @@ def test_what_llama_cpp_would_get_wrong_is_refused_by_name(tmp_path):
         numbers_of({**config, "model_type": "gemma3_text", "layer_types": layers})
     with pytest.raises(TokenizerError, match="embedding 100 rows"):
         gguf_file.token_list(Tokenizer.from_folder(STARTER).definition, {}, rows=100, unknown=None)
+
+
+def test_every_end_of_an_answer_has_a_place_and_one_left_out_is_seen(tmp_path, monkeypatch):
+    folder = folder_of("llama", tmp_path / "model")
+    tokenizer = Tokenizer.from_folder(folder)
+    ends = sorted({tokenizer.eos_id, 5, 7})
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+
+    def written():
+        write_gguf(folder, tmp_path / "model.gguf", quant="f16", name="tiny")
+        reader = gguf.GGUFReader(tmp_path / "model.gguf")
+        fields = [
+            reader.get_field(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")
+        ]
+        return sorted(field.contents() for field in fields if field is not None)
+
+    assert written() == ends
+    monkeypatch.setattr(gguf_file, "_ends", lambda folder, tokenizer: [tokenizer.eos_id])
+    assert written() != ends
+
+
+def test_norms_without_their_one_show_in_the_probabilities(tmp_path, monkeypatch):
+    folder = folder_of("gemma2", tmp_path / "model", spread=0.3)
+    ids = Tokenizer.from_folder(folder).encode(TEXTS[0]).tolist()
+    expected = probabilities(folder, ids)
+    plain = dataclasses.replace(gguf_shapes.ARCHITECTURES["gemma2"], norm_offset=0.0)
+    monkeypatch.setitem(gguf_shapes.ARCHITECTURES, "gemma2", plain)
+    write_gguf(folder, tmp_path / "model.gguf", quant="f32", name="tiny")
+    with llama(tmp_path / "model.gguf") as asked:
+        for place in range(len(ids), 4, -1):
+            if found := asked.next_logprobs(ids[:place], 2000):
+                break
+    gaps = [abs(value - float(expected[place - 1, one])) for one, value in found.items()]
+    assert max(gaps) > 10 * FAMILIES["gemma2"][1]
+
+
+def test_a_wrong_pre_tokenizer_shows_in_the_ids(tmp_path, monkeypatch):
+    folder = folder_of("llama", tmp_path / "model")
+    monkeypatch.setattr(gguf_tokens, "_pre", lambda definition: "gpt-2")
+    write_gguf(folder, tmp_path / "model.gguf", quant="f16", name="tiny")
+    tokenizer = Tokenizer.from_folder(folder)
+    with llama(tmp_path / "model.gguf") as asked:
+        # Where the two split otherwise, and this vocabulary has merges across the border.
+        texts = [
+            "It's so.\n\nIt is.",
+            "Why?\n\nBecause",
+            "def f():\n\n    x = 12",
+            "(see)\n",
+            "IT'S",
+        ]
+        assert [t for t in texts if asked.tokens(t) != tokenizer.encode(t).tolist()]

@@ -18,6 +18,7 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "objective": ("stage", "training_objective"),
     "lora_dim": ("lora_rank", "r", "lora_r", "rank"),
     "lora_target_modules": ("target_modules", "lora_target"),
+    "neftune_noise_alpha": ("neftune_alpha",),
     "use_dora": ("lora_use_dora",),
     "use_rslora": ("rslora",),
     "loraplus_lr_ratio": ("lora_plus_ratio", "loraplus_ratio"),

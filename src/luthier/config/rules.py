@@ -66,6 +66,8 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
         and of["chat_template"] is not None,
         f"share_prefixes: true and lora_dropout: {of['lora_dropout']}": of["share_prefixes"] is True
         and of["lora_dropout"] > 0,
+        "share_prefixes: true and neftune_noise_alpha": of["share_prefixes"] is True
+        and of["neftune_noise_alpha"] > 0,
         f"use_dora: true and lora_dropout: {of['lora_dropout']:g}": of["use_dora"]
         and of["lora_dropout"] > 0,
         "use_dora: true and method: qlora": of["use_dora"] and qlora,

@@ -137,6 +137,9 @@ class Settings(BaseModel):
     """Weight of the wanted answers of `kto`; the others have 1.  Paper: such that weight times
     wanted rows is 1 to 1.33 times the others."""
 
+    neftune_noise_alpha: float = Field(0.0, ge=0, le=1000)
+    """Size of the noise that training adds to embeddings (NEFTune); 0 adds none.  Paper: 5 to 15."""
+
     master_weights: Literal["float32", "none"] = "float32"
     """Full-parameter training in 16 bits: `float32` keeps the bits that small updates need,
     `none` rounds at random instead and saves 2 bytes per weight."""

@@ -87,6 +87,14 @@ def kept(key_T: Tensor, columns: int, rate: float) -> Tensor:
     return keep_TK if 4 * words == columns else keep_TK[:, :columns]
 
 
+def uniform(key_T: Tensor, columns: int) -> Tensor:
+    """Even noise between -1 and 1, float32, shape (T, K), in steps of 1/32768; arguments as `kept`."""
+    words = -(-columns // 4)
+    column_K = torch.arange(1, words + 1, dtype=torch.int64, device=key_T.device) * GOLDEN
+    lane_TK = scramble(key_T[:, None] + (column_K + GOLDEN)).view(torch.int16)
+    return (lane_TK[:, :columns].float() + 0.5) / (LANES // 2)
+
+
 def upscale(rate: float) -> float:
     """What the kept elements are multiplied by: one over the share that is kept, exactly."""
     return LANES / (LANES - _lanes(rate))

@@ -27,6 +27,7 @@ from luthier.kernels.attention.layout import BatchLike, TreeCall
 from luthier.kernels.head_logprob import head_logprob
 from luthier.models.adapters import Adapters
 from luthier.models.build import generation_mode, own_attention
+from luthier.models.noise import EmbeddingNoise
 
 Checkpointing = Literal["none", "full"]
 _SEQUENCES = 1024  # room for so many sequences of a sample in one number
@@ -72,7 +73,8 @@ class Scorer:
         packed: Run the whole row at once; needs a family that allows it.
         adapters: Those on the model, if any: their dropout needs the tokens.
         checkpointing: `full` keeps only the input of each layer and computes it again in backward.
-        seed: Of the run; dropout masks are a function of it.
+        noise_alpha: Size of the noise on embeddings while a step is trained; 0 has none.
+        seed: Of the run; dropout masks and noise are a function of it.
 
     Raises:
         ArchitectureError: Layers cannot be recomputed, or the head of a family that runs unpacked
@@ -87,11 +89,15 @@ class Scorer:
         packed: bool = True,
         adapters: Adapters | None = None,
         checkpointing: Checkpointing = "none",
+        noise_alpha: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.model, self.device, self.packed = model, torch.device(device), packed
         self.adapters, self.seed = adapters, seed
         self.head, self._longest = head_of(model.config), longest_packed(model.config)
+        self._noise = None
+        if noise_alpha > 0:
+            self._noise = EmbeddingNoise(model.get_input_embeddings(), noise_alpha)
         if not packed:
             model.set_attn_implementation(own_attention(model.config))
             check_head(model)
@@ -109,6 +115,8 @@ class Scorer:
             self.model.train(training)
         run = self._packed if self.packed else self._one_by_one
         hidden_SD = run(batch, step)
+        if self._noise is not None:
+            self._noise.clear()  # whoever runs the model next has none
         head = self.model.get_output_embeddings()
         logp_S, top1_S = head_logprob(
             hidden_SD,
@@ -140,8 +148,7 @@ class Scorer:
         for sequence in np.unique(batch.target_sequence):
             chosen = np.flatnonzero(batch.target_sequence == sequence)
             rows_L = _path_rows(batch, int(batch.target_row[chosen].max()))
-            if self.adapters is not None:
-                self._set_keys(step, numbers_T[rows_L], batch.positions[rows_L])
+            self._set_keys(step, numbers_T[rows_L], batch.positions[rows_L])
             alone = {"tree": _alone(len(rows_L), self.device)} if self.packed else {}
             hidden_LD = self.model.base_model(
                 input_ids=self._tensor(batch.ids[rows_L])[None], use_cache=False, **alone
@@ -170,16 +177,21 @@ class Scorer:
         nodes: Sequence[object],
         positions_T: NDArray[np.int32],
     ) -> None:
-        if self.adapters is None:
-            return
-        dropping = step is not None and self.adapters.shared.dropout > 0
-        numbers_T = _sequence_numbers(sample_T, nodes) if dropping else sample_T
+        dropping = self.adapters is not None and self.adapters.shared.dropout > 0
+        random = step is not None and (dropping or self._noise is not None)
+        numbers_T = _sequence_numbers(sample_T, nodes) if random else sample_T
         self._set_keys(step, numbers_T, positions_T)
 
     def _set_keys(
         self, step: int | None, numbers_T: NDArray[np.int64], positions_T: NDArray[np.int32]
     ) -> None:
-        assert self.adapters is not None, "only adapters have dropout"
+        if self._noise is not None:
+            self._noise.clear()
+            if step is not None:
+                numbers, positions = self._tensor(numbers_T), self._tensor(positions_T)
+                self._noise.set(seed=self.seed, step=step, sample_T=numbers, position_T=positions)
+        if self.adapters is None:
+            return
         switch = self.adapters.switch
         switch.dropping = step is not None and self.adapters.shared.dropout > 0
         switch.keys.clear()

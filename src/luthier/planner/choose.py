@@ -226,4 +226,6 @@ def _share(settings: Settings, packable: bool) -> tuple[bool, str]:
         return False, "this architecture runs one sequence at a time"
     if settings.lora_dropout > 0:
         return False, "shared tokens would share a dropout mask"
+    if settings.neftune_noise_alpha > 0:
+        return False, "shared tokens would share their noise"
     return True, "what several sequences begin with is computed once"

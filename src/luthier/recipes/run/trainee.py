@@ -37,6 +37,7 @@ class Trainee:
     dtype: torch.dtype
     packed: bool
     report: list[str] = field(default_factory=list)
+    noise_alpha: float = 0.0
     scorer: Scorer | None = None
 
     @property
@@ -87,6 +88,7 @@ class Trainee:
             packed=self.packed,
             adapters=self.adapters,
             checkpointing="full" if checkpointing == "full" else "none",
+            noise_alpha=self.noise_alpha,
             seed=seed,
         )
 
@@ -158,7 +160,8 @@ def prepare_model(
             f"embeddings and head are one matrix in this model: training {names} by itself makes "
             "them two, in the merged model too"
         )
-    return Trainee(model, adapters, trained, device, dtype, family.packable, report)
+    noise = settings.neftune_noise_alpha
+    return Trainee(model, adapters, trained, device, dtype, family.packable, report, noise)
 
 
 def _embedding_weights(model: nn.Module) -> Iterator[nn.Parameter]:
