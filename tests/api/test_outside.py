@@ -6,6 +6,7 @@ import pytest
 
 from luthier.config.read import load
 from luthier.runs import RunDirectory, device_lease
+from luthier.service.http.openai.job_events import run_event
 
 from .conftest import client_of
 
@@ -50,3 +51,24 @@ def test_chat_says_who_has_the_device(shared_home):
             assert answer.headers["retry-after"] == "5"
             assert answer.json()["error"]["code"] == "chat_busy"
             assert "device" in answer.json()["error"]["message"]
+
+
+def test_events_of_a_run_say_sentences():
+    events = [
+        {
+            "type": "started",
+            "model": "starter",
+            "objective": "sft",
+            "method": "lora",
+            "device": "CPU",
+        },
+        {"type": "data", "train": {"rows": {"read": 3, "used": 2, "dropped": 1}, "tokens": 9}},
+        {"type": "planned", "steps": 3},
+        {"type": "plan_checked", "measured_bytes": 2**30, "predicted_bytes": 2**29, "error": 0.5},
+    ]
+    assert [run_event(event, "ftevent-x")["message"] for event in events] == [
+        "training starter on answers with LoRA on CPU",
+        "data: 3 rows read, 2 used, 1 left out, 9 tokens",
+        "plan: 3 steps",
+        "memory: 1 GiB measured, 512 MiB predicted",
+    ]

@@ -108,3 +108,10 @@ def test_pull_from_a_mirror(capsys, model):
     assert status == 0
     assert json.loads(out)["model"] == "org/tiny"
     assert names(capsys, "--local") == ["starter", "org/tiny"]
+
+
+def test_what_is_at_hand_is_first_and_sizes_are_read_at_a_glance(capsys):
+    out = run(capsys, "list")[0]
+    assert out.splitlines()[1].startswith("starter")
+    assert "e+0" not in out
+    assert "1B" in out

@@ -72,6 +72,7 @@ def rows(wanted: Filter, device: str | None = None) -> tuple[str, list[dict[str,
         for model in at_hand
         if find_model(model.name) is None and (model.hub is None or find_model(model.hub) is None)
     ]
+    found.sort(key=lambda row: not row["local"])  # what is at hand first, else as in the catalogue
     return machine.name, [row for row in found if wanted.takes(row)]
 
 

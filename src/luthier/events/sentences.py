@@ -134,6 +134,12 @@ def _planned(fields: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {name} {_value(value)}: {why}"
 
 
+def _plan_checked(fields: Mapping[str, Any]) -> Iterator[str]:
+    measured, predicted = fields.get("measured_bytes"), fields.get("predicted_bytes")
+    if measured and predicted:
+        yield f"memory: {format_bytes(measured)} measured, {format_bytes(predicted)} predicted"
+
+
 def _value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
@@ -194,6 +200,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "resumed": _resumed,
     "data": _data,
     "planned": _planned,
+    "plan_checked": _plan_checked,
     "evaluated": _evaluated,
     "checkpoint": _checkpoint,
     "finished": _finished,

@@ -6,7 +6,7 @@ import time
 from luthier.events import Event
 from luthier.events.sentences import describe, step_figures, wrapped
 
-QUIET = frozenset({"notice", "checkpoint", "planned"})
+QUIET = frozenset({"notice", "checkpoint", "planned", "plan_checked"})
 SECONDS_BETWEEN = 1.0
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 SECONDS_BETWEEN_LINES = 1.0
-QUIET = {"started", "notice", "planned", "data", "checkpoint", "finished"}
+QUIET = {"started", "notice", "planned", "plan_checked", "data", "checkpoint", "finished"}
 
 
 class Watcher:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from luthier.bounded import decode_ours
 from luthier.events import decode
+from luthier.events.sentences import describe
 from luthier.json_values import JsonObject, number_of, object_of
 from luthier.runs.tail import MAX_LINE_BYTES, backwards
 from luthier.service.http import schemas
@@ -19,6 +20,9 @@ from luthier.service.records import Job, StateChange
 
 _ID = re.compile(r"ftevent-([0-9A-Za-z]{1,80})-([le])([0-9]{1,15})")
 HIDDEN = frozenset({"type", "time", "elapsed_s", "metrics"})
+TOLD = frozenset({"started", "data", "planned", "plan_checked", "resumed"})
+"""Events of a run whose message is the sentence that the command line prints."""
+
 LEVELS: Mapping[str, schemas.Level] = {"warning": "warn", "failed": "error"}
 SAID = {
     "created": "Created fine-tuning job",
@@ -141,8 +145,9 @@ def run_event(event: JsonObject, identifier: str) -> schemas.JobEvent:
     if kind == "checkpoint":
         message = f"Checkpoint created at step {event.get('step')}"
     else:
+        said = describe(event).partition("\n")[0] if kind in TOLD else ""
         text = event.get("text") or event.get("what") or event.get("reason") or ""
-        message = f"{kind}: {text}" if text else kind
+        message = said or (f"{kind}: {text}" if text else kind)
     return wire_event(identifier, moment, level, message[:2000], data)
 
 

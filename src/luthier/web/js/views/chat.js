@@ -107,7 +107,10 @@ export default function Chat({ route }) {
           names=${names}
           model=${chosen[side]}
           turns=${turns}
-          onChange=${(model) => choose({ [side]: model })}
+          onChange=${(model) => {
+            choose({ [side]: model });
+            setTurns([]); // what another model said would stand under its name
+          }}
           system=${options.system}
         />
       `,

@@ -84,6 +84,12 @@ export default function Job({ route }) {
       <${ErrorNote} error=${job.state === "failed" || job.error ? job.error : null}
         title=${t("job.failed")} />
       <${Head} job=${{ ...job, progress }} detail=${detail.data} live=${live} />
+      ${
+        detail.data.finished?.reason === "early_stopping" &&
+        html`
+          <p class="note small">${t("job.early", { step: number(detail.data.finished.step) })}</p>
+        `
+      }
       <${Verdicts} verdicts=${detail.data.verdicts ?? []} />
     </div>
     <nav class="tabs" aria-label=${t("job.tabs")}>${TABS.map(
