@@ -75,8 +75,8 @@ def test_plain_text_serves_text_and_sft(tmp_path: Path) -> None:
 def test_an_unknown_objective_and_no_data_set_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_text("one line")
-    with pytest.raises(SettingsError, match="'kto'"):
-        load_samples([str(path)], objective="kto")
+    with pytest.raises(SettingsError, match="'reinforcement'"):
+        load_samples([str(path)], objective="reinforcement")
     with pytest.raises(NoRowsError, match="no data set"):
         load_samples([])
 

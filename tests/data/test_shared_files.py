@@ -197,7 +197,7 @@ def test_benchmark_rows_joined_as_the_refusal_says_load(shared: Shared, tmp_path
     assert parameters["type"] == "dict", "a schema is not rewritten"
 
 
-def test_unpaired_feedback_is_read_but_not_trained(shared: Shared) -> None:
+def test_labelled_answers_are_for_kto_and_their_columns_for_sft(shared: Shared) -> None:
     path = str(shared("preference/kto_en_demo.json"))
     loaded = load_samples([path], objective=None)
     assert loaded.mix == {"messages_label": 240}
@@ -206,8 +206,9 @@ def test_unpaired_feedback_is_read_but_not_trained(shared: Shared) -> None:
     for objective in ("sft", "dpo", "text"):
         with pytest.raises(FormatError, match="answers with a label") as refused:
             load_samples([path], objective=objective)
-    columns = yaml.safe_load(refused.value.fix.split(": ", 1)[1])["columns"]
-    assert load_samples([path], columns=columns).mix == {"messages": 240}
+    assert "--objective kto" in str(refused.value.fix)
+    assert load_samples([path], objective="kto").mix == {"messages_label": 240}
+    assert load_samples([path], columns={"messages": "messages"}).mix == {"messages": 240}
 
 
 def test_the_text_file_holds_the_same_chats_as_the_json_lines(shared: Shared) -> None:

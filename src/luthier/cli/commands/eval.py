@@ -53,10 +53,10 @@ def evaluate(
     from luthier.durable import write_atomic
     from luthier.errors import UsageError
 
-    if objective not in (None, "sft", "text", "dpo"):
+    if objective not in (None, "sft", "text", "dpo", "kto"):
         raise UsageError(
             f"--objective {objective}",
-            why="rows are measured as sft, text or dpo",
+            why="rows are measured as sft, text, dpo or kto",
             fix="--objective sft",
         )
     check_report(report)

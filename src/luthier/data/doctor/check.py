@@ -66,7 +66,7 @@ def check(
     Args:
         files: Data sets, as `luthier.data.reading.read.expand` takes them.
         renderer: Training's own, with the seq_length of the run; None counts no tokens.
-        objective: What the rows are for: sft, dpo or text.
+        objective: What the rows are for: sft, dpo, kto or text.
         held_out: Data sets that must not be among the rows.
         context: Positions the model was built for.
         hidden_size: Of the model, for the cost of attention.
