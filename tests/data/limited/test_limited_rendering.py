@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 import pytest
 
-from luthier.data.limited import crew as crews
 from luthier.data.limited.crew import Crew
 from luthier.data.limited.opening import LimitedTokenizer, open_folder, open_renderer
 from luthier.data.limited.process import Limits
@@ -205,7 +204,7 @@ def test_a_child_that_somebody_ends_is_replaced_and_its_row_rendered(tokenizer):
 
 def test_no_more_than_three_rows_are_waited_for(tokenizer):
     renderer = with_limits(tokenizer, clock_s=0.2)
-    renderer.crew._stops += [crews.ChildEnded("it takes more than 0.2 seconds")] * 3
+    renderer.crew.stops += [TemplateError("it takes more than 0.2 seconds")] * 3
     started = time.monotonic()
     made = list(renderer.render_each(ROWS * 50))
     assert all(isinstance(one, TemplateError) for one in made)

@@ -16,7 +16,6 @@ from luthier.data.limited.process import Answer, ChildEnded, Limits, Process, wa
 from luthier.data.limited.wire import Json
 from luthier.errors import DataError, LuthierError, TokenizerError, from_dict
 
-_MOST_STOPS = 3  # rows that may be stopped at a limit; the others are not tried
 _MOST_CHILDREN = 8
 _AHEAD = 32  # rows that a child has been sent and has not answered
 _IDLE: list[Process] = []
@@ -41,6 +40,7 @@ class Crew:
 
     Attributes:
         most: As given or found.
+        stops: Rows that were stopped at a limit, as their errors.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Crew:
         self._found: dict[int, Result] = {}
         self._unwanted: set[int] = set()
         self._number = 0
-        self._stops: list[ChildEnded] = []
+        self.stops: list[DataError] = []
         self._lock = threading.RLock()
         self._release = weakref.finalize(self, _release, self._asked)
 
@@ -83,12 +83,8 @@ class Crew:
         """Send a question; its number is what `result` takes."""
         with self._lock:
             self._number += 1
-            number = self._number
-            if len(self._stops) >= _MOST_STOPS:
-                self._found[number] = self._stops[-1]
-            else:
-                self._give(_Asked(number, body))
-            return number
+            self._give(_Asked(self._number, body))
+            return self._number
 
     def result(self, number: int) -> Result:
         """The answer to a question; every answer can be had once."""
@@ -114,10 +110,6 @@ class Crew:
             for number in numbers:
                 if self._found.pop(number, None) is None:
                     self._unwanted.add(number)
-
-    def note_stop(self, why: str) -> None:
-        """A template was stopped at one of its own limits."""
-        self._stops.append(ChildEnded(why))
 
     def rest(self) -> None:
         """Give the children back; the next question starts one again."""
@@ -168,8 +160,6 @@ class Crew:
         elif asked.number in self._unwanted:
             self._unwanted.discard(asked.number)
         else:
-            if isinstance(found, ChildEnded):
-                self._stops.append(found)
             self._found[asked.number] = found
 
     def _replace(self, process: Process, ended: ChildEnded) -> None:

@@ -1,5 +1,6 @@
 """Renderers whose rows are rendered in children: for what others wrote always, for ours if it is much."""
 
+import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -19,6 +20,7 @@ from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import BadRow, Example, Ids, Message, Sample, num_chars
 from luthier.errors import DataError, LuthierError, TemplateError
 
+_MOST_STOPS = 3  # rows that may be stopped at a limit; the others are not tried
 _HELD = 8_000_000  # characters that are sent ahead
 _LOOK_S, _WORTH_S = 0.3, 1.0
 """Rows are timed for so long; more children are started where the others will take so long."""
@@ -171,8 +173,9 @@ def in_children(renderer: Renderer, crew: Crew, samples: Iterable[Sample]) -> It
     pace = Pace(samples)
     waiting: deque[tuple[Sample, int | BadRow]] = deque()
     held = 0
+    source = iter(samples)
     try:
-        for sample in samples:
+        for sample in source:
             waiting.append((sample, _sent(renderer, crew, sample)))
             held += num_chars(sample)
             while waiting and (len(waiting) >= crew.ahead or held > _HELD):
@@ -180,8 +183,12 @@ def in_children(renderer: Renderer, crew: Crew, samples: Iterable[Sample]) -> It
                 yield _made(renderer, crew, *waiting.popleft())
                 if pace.is_slow():
                     crew.widen()
-        while waiting:
+            if len(crew.stops) >= _MOST_STOPS:
+                break
+        while waiting and len(crew.stops) < _MOST_STOPS:
             yield _made(renderer, crew, *waiting.popleft())
+        if len(crew.stops) >= _MOST_STOPS:
+            yield from (crew.stops[-1] for _ in itertools.chain(waiting, source))
     finally:
         crew.forget(number for _, number in waiting if isinstance(number, int))
 
@@ -201,10 +208,13 @@ def _made(renderer: Renderer, crew: Crew, sample: Sample, number: int | BadRow) 
     origin = sample.origin
     found = crew.result(number)
     if isinstance(found, ChildEnded):
-        return stopped(found, str(origin), crew.limits)
+        crew.stops.append(stopped(found, str(origin), crew.limits))
+        return crew.stops[-1]
     if (error := taken(renderer, crew, found, str(origin))) is not None:
         if not isinstance(error, DataError):
             raise error
+        if "limit" in found.body or "stopped" in found.body:
+            crew.stops.append(error)
         return error
     return wire.made_of(found.body, found.rest, origin)
 
@@ -213,16 +223,12 @@ def taken(renderer: Renderer, crew: Crew, found: Answer, whose: str) -> LuthierE
     """Note what an answer says beside its result; the error in it, if there is one."""
     take_notes(renderer, found.body)
     if "stopped" in found.body:
-        ended = too_large(crew.limits)
-        crew.note_stop(str(ended))
-        return stopped(ended, whose, crew.limits)
+        return stopped(too_large(crew.limits), whose, crew.limits)
     if "fault" in found.body:
         raise RuntimeError(f"{whose}: {found.body['fault']}")
     if "error" not in found.body:
         return None
     error = error_of(found.body)
-    if found.body.get("limit"):
-        crew.note_stop(error.what)
     return (
         RowTemplateError(error.what, why=error.why, fix=error.fix)
         if found.body.get("of_row")
