@@ -198,6 +198,12 @@ def take(limits: Limits) -> Process:
     return Process(limits)
 
 
+def get_ready() -> None:
+    """Start a child that will be needed soon; it loads what it needs while others work."""
+    if not _IDLE:
+        _IDLE.append(Process(Limits()))
+
+
 def _release(asked: dict[Process, deque[_Asked]]) -> None:
     """Keep one child that has nothing to do, and end the others."""
     for process, waiting in asked.items():

@@ -1,13 +1,13 @@
 """Tokenizers and renderers opened where they may run: here what is ours and plain, else in a child."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
-from luthier.data.limited.crew import Crew
+from luthier.data.limited.crew import Crew, get_ready
 from luthier.data.limited.process import ChildEnded
 from luthier.data.limited.renderers import HelpedRenderer, LimitedRenderer, opening
 from luthier.data.limited.trusted import is_ours, is_plain
@@ -93,6 +93,15 @@ def open_renderer(
         made.crew = crew
         return made, notice
     return LimitedRenderer(crew, tokenizer, text, **wanted), notice
+
+
+def expect(tokenizer: Tokenizer, *, setting: str | None, gallery_template: str | None) -> None:
+    """Have a child ready where the template of these, as of `choose_text`, will need one."""
+    text, _ = choose_text(
+        tokenizer, setting=setting, gallery_template=gallery_template, now=datetime.now(UTC)
+    )
+    if isinstance(tokenizer, LimitedTokenizer) or not is_ours(text):
+        get_ready()
 
 
 class LimitedTokenizer(Tokenizer):

@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from luthier import children
 from luthier.bounded import decode, kind_of, read_bytes, read_object, shown, why_not
-from luthier.children import Bounds
 from luthier.data.tokens.shapes import problem_of
 from luthier.durable import make_folders
 from luthier.errors import TemplateError, TokenizerError
@@ -27,7 +25,6 @@ from luthier.limits import (
     TOKENIZER_BYTES,
 )
 from luthier.reach import check_model_folder
-from luthier.runs import home
 from luthier.units import GIB
 
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -49,7 +46,7 @@ _SIDE_FILES = (
     "added_tokens.json",
     "merges.txt",
 )
-_CONVERSION, _CONVERSION_S = Bounds(memory_bytes=8 * GIB, cpu_s=600), 600.0
+_CONVERSION_BYTES, _CONVERSION_S = 8 * GIB, 600
 ADDITIONAL = "additional_chat_templates"
 """Folder of templates beside the default one, each NAME.jinja."""
 _FORMATS_OF_CONVERTER = 1  # part of the cache key: raise when convert.py writes something else
@@ -225,21 +222,25 @@ def _converted(folder: Path) -> Path:
 
 def _convert(source: Path, target: Path) -> str:
     """Convert in a process of its own; its last word, which says why where there is no target."""
+    from luthier import children  # here: most folders need no conversion, and it takes long to load
+
     try:
         done = children.run(
             "luthier.data.tokens.convert",
             str(source),
             str(target),
             timeout_s=_CONVERSION_S,
-            bounds=_CONVERSION,
+            bounds=children.Bounds(memory_bytes=_CONVERSION_BYTES, cpu_s=_CONVERSION_S),
         )
     except children.TooLateError:
-        return f"it took more than {_CONVERSION_S:.0f} s"
+        return f"it took more than {_CONVERSION_S} s"
     return (done.err.strip().splitlines() or ["no message"])[-1]
 
 
 def cache_folder() -> Path:
     """Where converted tokenizers are kept: LUTHIER_HOME/cache/tokenizers."""
+    from luthier.runs import home  # here for the same reason
+
     return home() / "cache" / "tokenizers"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.config.settings import Settings
-from luthier.data.limited.opening import open_renderer
+from luthier.data.limited.opening import expect, open_renderer
 from luthier.data.load import Loaded, load_samples
 from luthier.data.rendering.probe import thinking_kwargs
 from luthier.data.rendering.render import UNLIMITED, Renderer
@@ -77,6 +77,9 @@ def open_run(
         LuthierError: Tokenizer, template or rows cannot be used.
     """
     tokenizer = open_tokenizer(source)
+    if settings.apply_chat_template:
+        setting = template_source(settings.chat_template)
+        expect(tokenizer, setting=setting, gallery_template=source.family.chat_template)
     limit, notices = cut_length(settings, source.config)
     if whole:
         limit, notices = UNLIMITED, []
