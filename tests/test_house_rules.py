@@ -25,6 +25,7 @@ ADDED_SETTINGS = {  # what each is for that no other setting can say; 80 altoget
     "kto_desirable_weight": "wanted and unwanted rows are never as many; the paper sets it by count",
     "loraplus_lr_ratio": "a second learning rate, of B alone",
     "neftune_noise_alpha": "noise on embeddings, a regulariser beside all others, for every method",
+    "sample_prompts": "what a person wants answered at every evaluation; no other setting holds a text",
     "simpo_gamma": "the margin of SimPO, which its beta does not give: the paper tunes both",
     "use_dora": "another layer, with magnitudes; a field of PEFT's file",
     "use_rslora": "another scale, which no alpha gives at every rank of a search; a field of PEFT's file",

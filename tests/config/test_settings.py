@@ -47,6 +47,7 @@ REFUSED = {
     "gradient_checkpointing": ["some", 3],
     "early_stopping_patience": [0, -1],
     "logging_steps": [0, "epoch"],
+    "sample_prompts": [[""], ["  "], ["x"] * 9, ["x" * 5000], 7, [1]],
     "save_steps": [0, "never", True],
     "columns": ["text", {"text": 1}, [1]],
 }
@@ -145,6 +146,7 @@ CONTRADICTIONS = [
     ),
     ({"share_prefixes": True, "lora_dropout": 0.1}, "share_prefixes", "lora_dropout: 0.1"),
     ({"early_stopping_patience": 2}, "early_stopping_patience", "eval_dataset"),
+    ({"sample_prompts": ["q"]}, "sample_prompts", "eval_dataset"),
     ({"resume": True}, "resume", "output_dir"),
     ({"share_prefixes": True, "neftune_noise_alpha": 5}, "share_prefixes", "neftune_noise_alpha"),
     ({"use_dora": True, "lora_dropout": 0.1}, "use_dora", "lora_dropout: 0.1"),

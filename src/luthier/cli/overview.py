@@ -41,11 +41,22 @@ def overview(run: RunDirectory) -> dict[str, Any]:
         if last := [event for event in seen if event["type"] == kind][-1:]:
             hidden = {"type", "time", "elapsed_s"}
             about[kind] = {name: value for name, value in last[0].items() if name not in hidden}
+    answers = {  # the last one to each prompt
+        _line(one.prompt)[-80:]: f"{_line(one.answer)}  (step {one.step})"
+        for line in seen
+        if isinstance(one := events.parse(line), events.SampleAnswered)
+    }
+    if answers:
+        about["samples"] = answers
     if said := judge(event for one in seen if (event := events.parse(one)) is not None):
         about["judgements"] = {one.code: f"{one.text()} {one.action}" for one in said}
     if run.result.exists():
         about["result"] = str(run.result)
     return about
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def watch(run: RunDirectory) -> Iterator[JsonObject]:

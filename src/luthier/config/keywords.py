@@ -153,6 +153,9 @@ class SettingsKeywords(TypedDict, total=False):
     """The held-out figure that decides which checkpoint is the best."""
     early_stopping_patience: int | None
     """Stop after this many evaluations without a better one. Not given: never."""
+    sample_prompts: str | PathLike[str] | Sequence[str | PathLike[str]]
+    """Questions that are answered at every evaluation, greedily, at most 64 tokens each: one or
+    several, at most 8. Repeat the flag for several."""
     save_steps: int | Literal["epoch"]
     """Steps between two checkpoints, or `epoch`. There is always one at the end."""
     save_total_limit: int | None

@@ -30,6 +30,11 @@ def _one_tracker(value: Any) -> Any:
 
 
 Strings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)]
+Questions = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=4096, pattern=r"\S")], ...],
+    BeforeValidator(_listed),
+    Field(max_length=8),
+]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     _named(fp32="float32", float="float32", bf16="bfloat16", fp16="float16", half="float16"),

@@ -83,6 +83,8 @@ def contradictions(of: Mapping[str, Any], given: Collection[str]) -> list[str]:
     need = {
         "early_stopping_patience needs eval_dataset or eval_split": not held_out
         and of["early_stopping_patience"] is not None,
+        "sample_prompts needs eval_dataset or eval_split: without them nothing is evaluated": not held_out
+        and bool(of["sample_prompts"]),
         "dpo_loss_type: robust needs dpo_label_smoothing, the share of swapped pairs": pairs
         and loss == "robust"
         and smoothing == 0,

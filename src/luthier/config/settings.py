@@ -21,7 +21,16 @@ from pydantic import (
     model_validator,
 )
 
-from luthier.config.kinds import BestBy, Dtype, Optimiser, PairLoss, Recomputation, Strings, Tracker
+from luthier.config.kinds import (
+    BestBy,
+    Dtype,
+    Optimiser,
+    PairLoss,
+    Questions,
+    Recomputation,
+    Strings,
+    Tracker,
+)
 from luthier.config.rules import REFERENCE_FREE, contradictions, implied
 
 GROUPS = {
@@ -253,6 +262,10 @@ class Settings(BaseModel):
 
     early_stopping_patience: PositiveInt | None = None
     """Stop after this many evaluations without a better one.  Not given: never."""
+
+    sample_prompts: Questions = ()
+    """Questions that are answered at every evaluation, greedily, at most 64 tokens each: one or
+    several, at most 8.  Repeat the flag for several."""
 
     save_steps: PositiveInt | Literal["epoch"] = 200
     """Steps between two checkpoints, or `epoch`.  There is always one at the end."""

@@ -1,6 +1,6 @@
 """From the words of a flag to the value of a setting.
 
-Lists are separated by commas or repeated, mappings are `key=value` pairs or YAML in braces, `null`
+Lists are separated by commas or repeated (those of sentences only repeated), mappings are `key=value` pairs or YAML in braces, `null`
 is nothing; all else is left to the settings, which read `1e-4` and `true` by their own types.
 """
 
@@ -26,6 +26,9 @@ def _is(name: str, kind: type) -> bool:
 
 
 LISTS = frozenset(name for name in Settings.model_fields if _is(name, tuple))
+TEXTS = frozenset({"sample_prompts"})
+"""Lists of sentences, which have commas of their own: repeated, never separated."""
+
 MAPPINGS = frozenset(name for name in Settings.model_fields if _is(name, dict))
 OPTIONAL = frozenset(name for name in Settings.model_fields if type(None) in _kinds(name))
 FLAGS = frozenset(BOOLEANS)
@@ -46,6 +49,8 @@ def value_of(name: str, given: Any) -> Any:
         texts = [given] if isinstance(given, str) else given
         if texts == ["null"] and name in OPTIONAL:
             return None
+        if name in TEXTS:
+            return texts
         return [part.strip() for text in texts for part in text.split(",") if part.strip()]
     if not isinstance(given, str):
         return given

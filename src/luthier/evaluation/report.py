@@ -1,7 +1,7 @@
 """A report as one HTML file: no script, nothing from the network, both themes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from luthier.evaluation.interval import LEVEL, Interval
@@ -9,6 +9,7 @@ from luthier.evaluation.metrics import BY_NAME, METRICS, Metric, RowResult, metr
 from luthier.evaluation.plots import forest, scatter
 from luthier.evaluation.result import Measured, Section
 from luthier.evaluation.verdict import Verdict
+from luthier.events import SampleAnswered
 
 MAX_ROWS = 300
 """Rows of a table; all of them are in the JSON."""
@@ -42,16 +43,17 @@ summary{cursor:pointer}details+details{margin-top:.5rem}:focus-visible{outline:2
 
 
 def page(
-    title: str, sections: Sequence[Section], *, facts: Mapping[str, str], notices: Sequence[str]
+    title: str,
+    sections: Sequence[Section],
+    *,
+    notices: Sequence[str],
+    samples: Sequence[SampleAnswered] = (),
 ) -> str:
     """The whole report.
 
     Args:
-        facts: What was measured, and with what: shown under the title.
+        samples: What the model answered while it was trained.
     """
-    shown = "".join(
-        f"<p><span class=muted>{escape(n)}</span> {escape(v)}</p>" for n, v in facts.items()
-    )
     body = "".join(_section(section) for section in sections)
     said = "".join(f"<li>{escape(text)}</li>" for text in notices)
     heard = f"<h2>Notices</h2><ul class=small>{said}</ul>" if said else ""
@@ -60,8 +62,24 @@ def page(
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{shown}{body}{heard}</main></body></html>\n"
+        f"<body><main><h1>{escape(title)}</h1>{body}{_course(samples)}{heard}</main></body></html>\n"
     )
+
+
+def _course(samples: Sequence[SampleAnswered]) -> str:
+    """By prompt, the answers of training from step to step."""
+    lines: dict[str, str] = {}
+    for one in samples:
+        right = f"<tr><td>expected</td><td><pre>{escape(one.expected)}</pre></td></tr>"
+        lines.setdefault(one.prompt, right if one.expected else "")
+        lines[one.prompt] += (
+            f"<tr><td class=num>step {one.step:,}</td><td><pre>{escape(one.answer)}</pre></td></tr>"
+        )
+    tables = "".join(
+        f"<h3>{escape(prompt)}</h3><div class=card><table><tbody>{rows}</tbody></table></div>"
+        for prompt, rows in lines.items()
+    )
+    return f"<h2>Answers during training</h2>{tables}" if tables else ""
 
 
 def _section(section: Section) -> str:

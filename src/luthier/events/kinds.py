@@ -226,13 +226,13 @@ class Evaluated(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleAnswered(Event):
-    """The model answered a held-out prompt.
+    """The model answered a held-out prompt, or a question of `sample_prompts`.
 
     Attributes:
         step: After which.
         prompt: As text.
         answer: Of the model.
-        expected: Of the row.
+        expected: Of the row; empty for a question of the settings, which has no right answer.
         whole: Whether the answer came to its end.
     """
 

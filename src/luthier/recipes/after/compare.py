@@ -57,9 +57,7 @@ class Compared:
     def report(self) -> str:
         """The same as a page of HTML."""
         first, *others = self.names
-        return page(
-            f"{', '.join(others)} against {first}", self.sections, facts={}, notices=self.notices
-        )
+        return page(f"{', '.join(others)} against {first}", self.sections, notices=self.notices)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from luthier.errors import SettingsError
 from luthier.evaluation.metrics import BY_NAME
 from luthier.evaluation.report import page
 from luthier.evaluation.result import Measured, Section
+from luthier.events import SampleAnswered, read_events
 from luthier.json_values import JsonObject
 from luthier.recipes.after.scoring.answers import wanted_metrics
 from luthier.recipes.after.scoring.measure import Asked, measure
@@ -22,6 +23,7 @@ from luthier.recipes.after.scoring.subject import Subject
 from luthier.recipes.after.scoring.task import Task, open_task
 from luthier.recipes.before.recorded import recorded_rendering
 from luthier.recipes.run.devices import torch_device
+from luthier.runs import RunDirectory
 from luthier.sources.source import ModelSource, resolve_source
 
 
@@ -34,6 +36,7 @@ class Evaluation:
         kind: What the rows are: `chats`, `texts`, `pairs` or `options`.
         rows: Read, used, cut and dropped.
         measured: Each state: `base`, `start` and `tuned`, or `model` where there is no adapter.
+        samples: What a run answered at its evaluations.
     """
 
     model: str
@@ -44,6 +47,7 @@ class Evaluation:
     supervised_tokens: int
     measured: list[Measured]
     notices: list[str] = field(default_factory=list)
+    samples: list[SampleAnswered] = field(default_factory=list)
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -68,7 +72,12 @@ class Evaluation:
 
     def report(self) -> str:
         """The same as a page of HTML."""
-        return page(f"Evaluation of {self.model}", [self.section], facts={}, notices=self.notices)
+        return page(
+            f"Evaluation of {self.model}",
+            [self.section],
+            notices=self.notices,
+            samples=self.samples,
+        )
 
 
 def evaluate_model(
@@ -117,7 +126,16 @@ def evaluate_model(
         task.supervised_tokens,
         measured,
         [*task.notices, *subject.notices],
+        _samples(source),
     )
+
+
+def _samples(source: ModelSource) -> list[SampleAnswered]:
+    """The answers of a run at its evaluations."""
+    path = None if source.run is None else RunDirectory.open(source.run).events_file
+    if path is None or not path.exists():
+        return []
+    return [event for event in read_events(path) if isinstance(event, SampleAnswered)]
 
 
 def compares_pairs(task: Task, trained: Settings, source: ModelSource) -> bool:

@@ -11,6 +11,7 @@ import torch
 from luthier.config.launch_file import NOTHING, Wishes
 from luthier.config.read import Resolved, load_saved
 from luthier.data.packing.steps import StepPlanner
+from luthier.data.types import Ids
 from luthier.engine.best import Best
 from luthier.engine.checkpoint import Loaded, load_latest
 from luthier.engine.determinism import deterministic
@@ -22,6 +23,7 @@ from luthier.engine.monitor import Monitor
 from luthier.engine.optim import Updater
 from luthier.errors import LuthierError, NonFiniteError
 from luthier.events import Failed, Finished, Resumed, Warned
+from luthier.inference.generate import context_of
 from luthier.recipes.before.inputs import Inputs
 from luthier.recipes.run import assembly, prepare, record
 from luthier.recipes.run.context import Post, RunContext
@@ -29,7 +31,7 @@ from luthier.recipes.run.devices import facts_of, torch_device
 from luthier.recipes.run.objective import with_facts
 from luthier.recipes.run.plan_check import PlanCheck
 from luthier.recipes.run.result import write_result
-from luthier.recipes.run.samples import Samples
+from luthier.recipes.run.samples import Samples, questions_of
 from luthier.recipes.run.saving import Keeper
 from luthier.recipes.run.steps import EvalSource, StepSource, make_cutter
 from luthier.recipes.run.trainee import Trainee
@@ -218,8 +220,12 @@ def _watch(
     judge, ranks = None, context.ranks
     if inputs.held_out:
         judge = assembly.make_objective(context, trainee, inputs.held_out, prints)
-    if context.log is not None and (shown := inputs.held_out[: context.wishes.samples]):
-        context.log.listen(Samples(context.log, trainee, inputs.tokenizer, shown).hear)
+    if context.log is not None:
+        shown = inputs.held_out[: context.wishes.samples]
+        questions = _questions(context, inputs, trainee)
+        if shown or questions:
+            heard = Samples(context.log, trainee, inputs.tokenizer, shown, questions)
+            context.log.listen(heard.hear)
     return Watcher(
         context.log,
         assembly.make_rhythm(context, made.planner, bool(judge)),
@@ -231,6 +237,14 @@ def _watch(
         end_requested=lambda: ranks.any(context.end_requested()),
         unit={"dpo": "pair", "kto": "row"}.get(context.settings.objective, "token"),
     )
+
+
+def _questions(context: RunContext, inputs: Inputs, trainee: Trainee) -> list[tuple[str, Ids]]:
+    """Those of `sample_prompts`, as they are asked."""
+    if not (prompts := context.settings.sample_prompts):
+        return []
+    assert inputs.renderer is not None, "a run has what its rows were rendered with"
+    return questions_of(prompts, inputs.renderer, context_of(trainee.model))
 
 
 def _keep_last_good(error: NonFiniteError, step: int, watcher: Watcher) -> NonFiniteError:

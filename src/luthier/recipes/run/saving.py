@@ -31,6 +31,7 @@ MAY_CHANGE = frozenset(
         "output_dir",
         "logging_steps",
         "eval_steps",
+        "sample_prompts",
         "save_steps",
         "save_total_limit",
         "report_to",

@@ -69,10 +69,15 @@ export function Samples({ samples }) {
         (prompt) => html`
           <section class="card stack" key=${prompt}>
             <h2>${prompt}</h2>
-            <div class="sample">
-              <div class="small muted">${t("samples.expected")}</div>
-              <div>${samples.find((one) => one.prompt === prompt).expected}</div>
-            </div>
+            ${
+              samples.find((one) => one.prompt === prompt).expected &&
+              html`
+                <div class="sample">
+                  <div class="small muted">${t("samples.expected")}</div>
+                  <div>${samples.find((one) => one.prompt === prompt).expected}</div>
+                </div>
+              `
+            }
             ${samples
               .filter((one) => one.prompt === prompt)
               .map(
