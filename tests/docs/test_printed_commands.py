@@ -58,7 +58,7 @@ def parses(line):
     flags = [place for place, word in enumerate(words) if word.startswith("--")]
     least = flags[-1] if flags else 1
     said = ""
-    for end in range(len(words), least, -1):
+    for end in range(least + 1, len(words) + 1):  # the shortest is mostly it
         try:
             understood(" ".join(words[:end]))
         except typer.Exit:  # --help
