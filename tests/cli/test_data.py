@@ -1,6 +1,7 @@
 """`luthier data`: a row as training gets it."""
 
 import json
+import shlex
 
 import pytest
 from tests.tiny import tiny_model_folder
@@ -152,3 +153,15 @@ def test_fix_writes_a_new_file(rows, tmp_path, capsys):
     code, _, err = run(capsys, "data", "fix", rows, "--output", rows)
     assert code == 2
     assert "exists already" in err
+
+
+def test_columns_to_paste_stay_on_a_line_of_their_own(tmp_path, model, capsys):
+    path = tmp_path / "quiz.jsonl"
+    row = {"question": "2+2?", "A": "3", "B": "4", "C": "5", "D": "6", "answer": "B"}
+    path.write_text(json.dumps(row) + "\n")
+    code, out, _ = run(capsys, "data", "check", str(path), "--model", model)
+    assert code == 2
+    (line,) = [line for line in out.splitlines() if "--columns" in line]
+    words = shlex.split(line.strip().removeprefix("fix").strip())
+    code, out, _ = run(capsys, "data", "check", str(path), "--model", model, *words)
+    assert "no known format" not in out

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from luthier.cli.drawing import next_steps
-from luthier.cli.drawing.folding import folded
+from luthier.cli.drawing.folding import columns_of, folded
 from luthier.cli.drawing.render import clean, dump, line
 from luthier.data.doctor.spoken import spoken, words
 
@@ -154,10 +154,20 @@ def _findings(findings: list[Mapping[str, Any]], said: Mapping[str, str]) -> Ite
         start, stop = (_COLOURS[severity], "\x1b[0m") if colour else ("", "")
         yield f"{start}{said[f'severity.{severity}']}{stop} {code}  {head}"
         for name in ("why", "fix"):
-            yield from folded(clean(one[name]), width, head=f"  {said[name]}  ")
+            yield from _said(clean(one[name]), width, f"  {said[name]}  ")
         for row in one["rows"][:_SHOWN_ROWS]:
             where = f"{Path(row['file']).name} line {row['line']}" if row["line"] else row["file"]
             yield _fitting(f"       {where}: {' '.join(clean(row['says']).split())}", width)
+
+
+def _said(text: str, width: int, head: str) -> Iterator[str]:
+    """A paragraph; a flag that is to be pasted stays on a line of its own."""
+    if text.startswith("--columns "):
+        flag, _, text = text.partition("; ")
+        yield head + flag
+        head = " " * columns_of(head)
+    if text:
+        yield from folded(text, width, head=head)
 
 
 def _fitting(text: str, width: int) -> str:
