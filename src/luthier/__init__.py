@@ -34,7 +34,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Public names are imported when first used, so that light parts stay free of torch."""
     if name not in __all__:
         raise AttributeError(f"module 'luthier' has no attribute {name!r}")

@@ -64,7 +64,7 @@ class Decoder:
         check(text, value, halves=self._ours)
         return value
 
-    def raw_decode(self, text: str, start: int) -> tuple[Any, int]:
+    def raw_decode(self, text: str, start: int) -> tuple[object, int]:
         """The value that begins at a position, and where it ends; `check` is left to the caller."""
         try:
             value, end = self._decoder.raw_decode(text, start)
@@ -72,7 +72,7 @@ class Decoder:
             raise _too_deep() from error
         return value, end
 
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len(pairs) > self._max_keys:
             raise TooMuchJsonError(
                 f"an object has {len(pairs):,} keys; {self._max_keys:,} are allowed"
@@ -111,7 +111,7 @@ def _too_deep() -> TooMuchJsonError:
     return TooMuchJsonError(f"JSON nested more than {JSON_DEPTH} deep")
 
 
-def check(text: str, value: Any, *, halves: bool = False) -> None:
+def check(text: str, value: object, *, halves: bool = False) -> None:
     """What the parser cannot be told to refuse; both tests are cheap for ordinary text."""
     if text.count("[") + text.count("{") > JSON_DEPTH:
         _check_depth(value)
@@ -125,7 +125,7 @@ def check(text: str, value: Any, *, halves: bool = False) -> None:
             ) from error
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: object) -> None:
     level = [value]
     for _ in range(JSON_DEPTH + 1):
         level = [
@@ -195,7 +195,7 @@ def read_object(
     *,
     max_bytes: int = MODEL_JSON_BYTES,
     same_twice: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The JSON object in a file.
 
     Args:
@@ -227,7 +227,7 @@ def why_not(error: ValueError) -> str:
     return str(error)
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """The JSON kind of a value, with its article, as errors name it."""
     kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     kinds |= {int: "a number", float: "a number", type(None): "null"}

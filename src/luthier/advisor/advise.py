@@ -9,7 +9,7 @@ from luthier.advisor.rules import REMARKS, TABLE, Rule
 from luthier.advisor.speech import catalogue
 
 
-def advise(facts: Facts, *, fixed: Mapping[str, Any] | None = None, lang: str = "en") -> Advice:
+def advise(facts: Facts, *, fixed: Mapping[str, object] | None = None, lang: str = "en") -> Advice:
     """Settings for these rows, this model and this machine, each with its reason.
 
     Args:
@@ -34,7 +34,7 @@ def advise(facts: Facts, *, fixed: Mapping[str, Any] | None = None, lang: str = 
     return Advice(settings, reasons, remarks, lang)
 
 
-def _applied(rule: Rule, facts: Facts, chosen: dict[str, Any]) -> Reason:
+def _applied(rule: Rule, facts: Facts, chosen: dict[str, object]) -> Reason:
     return Reason(
         rule.setting,
         rule.value(facts, chosen),

@@ -32,7 +32,7 @@ CHOSEN_FALL = 0.1
 LENGTH_BIAS = 0.7
 
 Severity = Literal["note", "warning"]
-Found = dict[str, Any] | None
+Found = dict[str, object] | None
 
 
 class JudgementFields(TypedDict):

@@ -143,7 +143,7 @@ def measure_model(
     )
 
 
-def measure_machine(config: Mapping[str, Any], device: Device, *, longest: int) -> Machine:
+def measure_machine(config: Mapping[str, object], device: Device, *, longest: int) -> Machine:
     """What each method needs on a device, and how long its sequences may be.
 
     Args:

@@ -85,7 +85,7 @@ class Advice:
             lines.append(f"#   {SOURCES[key].title}: {SOURCES[key].where}")
         return "\n".join(lines) + "\n"
 
-    def _plain(self, reason: Reason) -> dict[str, Any]:
+    def _plain(self, reason: Reason) -> dict[str, object]:
         source = SOURCES[reason.source]
         return {
             "setting": reason.setting,
@@ -102,7 +102,7 @@ def _comment(sentence: str) -> list[str]:
     return textwrap.wrap(sentence, width, initial_indent="# ", subsequent_indent="# ")
 
 
-def _written(name: str, value: Any) -> str:
+def _written(name: str, value: object) -> str:
     if isinstance(value, float):
         return f"{name}: {value:g}"
     body = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, width=4096)

@@ -167,12 +167,12 @@ def metavar(name: str) -> str:
     return "|".join([*(["NUMBER"] if numbers else []), *words]) or "TEXT"
 
 
-def _parts(annotation: Any) -> list[Any]:
+def _parts(annotation: object) -> list[object]:
     """A type and all it is made of."""
     return [annotation, *(part for inner in get_args(annotation) for part in _parts(inner))]
 
 
-def _literals(annotation: Any) -> list[str]:
+def _literals(annotation: object) -> list[str]:
     found = (get_args(part) for part in _parts(annotation) if get_origin(part) is Literal)
     return [word for words in found for word in words if isinstance(word, str)]
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from luthier import events
 from luthier.advisor.health import judge
@@ -17,10 +16,10 @@ PAUSE_S = 0.5
 FINAL = {"finished", "failed"}
 
 
-def overview(run: RunDirectory) -> dict[str, Any]:
+def overview(run: RunDirectory) -> dict[str, object]:
     """Status, settings that somebody gave, data, last evaluation and paths, as plain values."""
     status = run.status()
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "run": run.name,
         "path": str(run.path),
         "state": str(status),

@@ -3,13 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from luthier.config.names import ALIASES
 from luthier.config.read import Resolved, load, load_saved
 
 
-def load_or_continue(config: Path | None, flags: Mapping[str, Any]) -> Resolved:
+def load_or_continue(config: Path | None, flags: Mapping[str, object]) -> Resolved:
     """Settings of a command line; `--resume --output_dir RUN` without a model takes the run's own.
 
     What was chosen when the run began is not among them: the run keeps that itself.

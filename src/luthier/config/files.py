@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         if not all(isinstance(key, yaml.ScalarNode) for key, _ in node.value):
             raise ValueError(f"a name on line {node.start_mark.line + 1} is not a word")
         names = Counter(key.value for key, _ in node.value)
@@ -184,7 +184,7 @@ def _from_yaml(path: Path, text: str) -> list[Given]:
     ]
 
 
-def _few(values: Mapping[Any, Any]) -> None:
+def _few(values: Mapping[object, object]) -> None:
     if len(values) > SETTING_NAMES:
         raise ValueError(f"it names {len(values):,} settings; at most {SETTING_NAMES} are read")
 

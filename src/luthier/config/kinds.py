@@ -1,12 +1,12 @@
 """Types of settings that other tools spell otherwise, or write as one value or as several."""
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> object:
     listed = (value,) if isinstance(value, str | os.PathLike) else value
     if isinstance(listed, list | tuple):
         return tuple(os.fspath(one) if isinstance(one, os.PathLike) else one for one in listed)
@@ -20,7 +20,7 @@ def _named(**names: str) -> BeforeValidator:
     )
 
 
-def _one_tracker(value: Any) -> Any:
+def _one_tracker(value: object) -> object:
     names = list(value) if isinstance(value, list | tuple) else [value]
     if names in ([], [None]):
         return "none"

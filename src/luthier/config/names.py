@@ -63,10 +63,10 @@ class ForeignError(Exception):
     """A setting of another tool asks for something that is refused; the message says why."""
 
 
-Translation = tuple[dict[str, Any], str]  # settings of ours, and the sentence that reports it
+Translation = tuple[dict[str, object], str]  # settings of ours, and the sentence that reports it
 
 
-def truth(value: Any) -> bool:
+def truth(value: object) -> bool:
     """True and false as they are written in files and on command lines."""
     if isinstance(value, bool):
         return value
@@ -75,12 +75,12 @@ def truth(value: Any) -> bool:
     raise ForeignError("should be true or false")
 
 
-def _says(sentence: str) -> Callable[[Any], Translation]:
+def _says(sentence: str) -> Callable[[object], Translation]:
     return lambda value: ({}, sentence)
 
 
-def _dtype(dtype: str) -> Callable[[Any], Translation]:
-    def translate(value: Any) -> Translation:
+def _dtype(dtype: str) -> Callable[[object], Translation]:
+    def translate(value: object) -> Translation:
         if truth(value):
             return {"torch_dtype": dtype}, f"means torch_dtype: {dtype}"
         return {}, "torch_dtype decides the precision"
@@ -88,31 +88,31 @@ def _dtype(dtype: str) -> Callable[[Any], Translation]:
     return translate
 
 
-def _compute_dtype(value: Any) -> Translation:
+def _compute_dtype(value: object) -> Translation:
     dtype = str(value).removeprefix("torch.")
     return {"torch_dtype": dtype}, f"means torch_dtype: {dtype}"
 
 
-def _remote_code(value: Any) -> Translation:
+def _remote_code(value: object) -> Translation:
     if truth(value):
         raise ForeignError("a model's own code is never run: it could do anything on this machine")
     return {}, "code of models is never run"
 
 
-def _bias(value: Any) -> Translation:
+def _bias(value: object) -> Translation:
     if value != "none":
         raise ForeignError("biases stay as they are beside an adapter; only `none` is possible")
     return {}, "biases are never trained beside an adapter"
 
 
-def _text_field(value: Any) -> Translation:
+def _text_field(value: object) -> Translation:
     if value == "text":
         return {}, "the format of rows is recognised from their names"
     return {"columns": {"text": value}}, f"means columns: {{text: {value}}}"
 
 
-def _strategy(setting: str) -> Callable[[Any], Translation]:
-    def translate(value: Any) -> Translation:
+def _strategy(setting: str) -> Callable[[object], Translation]:
+    def translate(value: object) -> Translation:
         if value == "epoch":
             return {setting: "epoch"}, f"means {setting}: epoch"
         return {}, f"{setting} decides"
@@ -132,16 +132,16 @@ def _warmup_steps(value: Any) -> Translation:
     return {"warmup_ratio": share}, f"means warmup_ratio: {share:g}"
 
 
-def _on_inputs(value: Any) -> Translation:
+def _on_inputs(value: object) -> Translation:
     part = "all" if truth(value) else "assistant"
     return {"train_on": part}, f"means train_on: {part}"
 
 
-def _answers_only(value: Any) -> Translation:
+def _answers_only(value: object) -> Translation:
     return _on_inputs(not truth(value))
 
 
-def _bits(value: Any) -> Translation:
+def _bits(value: object) -> Translation:
     if str(value) not in ("4", "8"):
         raise ForeignError("4 and 8 bits are possible")
     return {f"load_in_{value}bit": True}, f"means load_in_{value}bit: true"
@@ -150,7 +150,7 @@ def _bits(value: Any) -> Translation:
 _PADDING = "nothing is padded here"
 _LOADING = "rows are read and tokenised once, before the first step"
 
-FOREIGN: Mapping[str, Callable[[Any], Translation]] = {
+FOREIGN: Mapping[str, Callable[[object], Translation]] = {
     "assistant_only_loss": _answers_only,
     "bf16": _dtype("bfloat16"),
     "bias": _bias,
@@ -210,7 +210,7 @@ FOREIGN_BOOLEANS = frozenset(
 )
 
 
-def unused(name: str, value: Any) -> str | None:
+def unused(name: str, value: object) -> str | None:
     """A sentence for a value of one of our settings that other tools use to say "not set"."""
     if name == "max_steps" and str(value) == "-1":
         return "max_steps: -1 means num_train_epochs decides"

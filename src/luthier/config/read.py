@@ -54,7 +54,7 @@ class Resolved:
             return "gallery"
         return "library" if source.startswith(("default", "chosen: ")) else "user"
 
-    def decided(self) -> dict[str, tuple[Any, str]]:
+    def decided(self) -> dict[str, tuple[object, str]]:
         """What was left open and is decided: the value and its reason, as `fill` takes them."""
         return {
             name: (getattr(self.settings, name), source.removeprefix("chosen: "))
@@ -62,7 +62,7 @@ class Resolved:
             if source.startswith(("chosen: ", "gallery "))
         }
 
-    def fill(self, **chosen: tuple[Any, str]) -> Self:
+    def fill(self, **chosen: tuple[object, str]) -> Self:
         """The same with values decided for settings that were left open, each with its reason.
 
         A reason that begins with `gallery NAME: ` is that of a model's card.
@@ -177,11 +177,11 @@ def load(
     return Resolved(settings, provenance, notices, _as_yaml(text, given, [*named, *flagged]))
 
 
-def _arguments(values: Mapping[str, Any]) -> list[Given]:
+def _arguments(values: Mapping[str, object]) -> list[Given]:
     return [Given(str(name), value, f"argument {name}") for name, value in values.items()]
 
 
-def _flag(name: str, value: Any) -> Given:
+def _flag(name: str, value: object) -> Given:
     plain = words.value_of(ALIASES.get(name, name), value)
     return Given(name, plain, f"--{name}")
 
@@ -336,7 +336,7 @@ def _fix_of_pair(sentence: str) -> str:
     return f"give it, or leave {sentence.split()[0].rstrip(':')} out"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value in one line of at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

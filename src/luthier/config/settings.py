@@ -178,7 +178,7 @@ class Settings(BaseModel):
     chat_template: str | None = None
     """A Jinja template, a file that holds one, or a gallery name, in place of the model's own."""
 
-    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    chat_template_kwargs: dict[str, object] = Field(default_factory=dict)
     """Arguments for the chat template, such as `{enable_thinking: false}`."""
 
     train_on: Literal["assistant", "last_assistant", "all"] | None = None

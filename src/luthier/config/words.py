@@ -5,7 +5,7 @@ is nothing; all else is left to the settings, which read `1e-4` and `true` by th
 """
 
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin
 
 import yaml
 
@@ -14,7 +14,7 @@ from luthier.config.settings import BOOLEANS, Settings
 from luthier.errors import UsageError
 
 
-def _kinds(name: str) -> tuple[Any, ...]:
+def _kinds(name: str) -> tuple[object, ...]:
     annotation = Settings.model_fields[name].annotation
     union = get_origin(annotation) in (Union, types.UnionType)
     kinds = get_args(annotation) if union else (annotation,)
@@ -35,7 +35,7 @@ FLAGS = frozenset(BOOLEANS)
 """Settings that a flag without a value turns on."""
 
 
-def value_of(name: str, given: Any) -> Any:
+def value_of(name: str, given: object) -> object:
     """The value of setting `name` from what stood behind its flag.
 
     Args:
@@ -59,7 +59,7 @@ def value_of(name: str, given: Any) -> Any:
     return _mapping(name, given) if name in MAPPINGS else given
 
 
-def _mapping(name: str, text: str) -> Any:
+def _mapping(name: str, text: str) -> object:
     try:
         if text.lstrip().startswith("{"):
             return files.plain(text)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psutil
 import torch
@@ -201,7 +201,7 @@ def _cuda(device: torch.device) -> Sample:
 
 
 def _nvml_source(device: torch.device) -> Source:
-    handle: list[Any] = []
+    handle: list[object] = []
 
     def nvml() -> Sample:
         library = importlib.import_module("pynvml")

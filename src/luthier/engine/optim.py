@@ -12,7 +12,7 @@ update half done.
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class Updater:
             if weight.dtype not in (torch.float32, torch.float64):
                 weight.register_post_accumulate_grad_hook(self._into_float32(name))
 
-    def _into_float32(self, name: str) -> Any:
+    def _into_float32(self, name: str) -> object:
         def hook(weight: Tensor) -> None:
             assert weight.grad is not None
             if name in self._sums:

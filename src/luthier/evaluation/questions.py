@@ -87,10 +87,10 @@ def question_of_chat(sample: Conversation) -> Question | None:
     return Question(tuple(before), tuple(letters), right, sample.origin, True)
 
 
-def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(fields: Mapping[str, object]) -> dict[str, object]:
     """Names in small letters; one nested prompt is put beside the rest."""
     plain = {str(name).strip().lower(): value for name, value in fields.items()}
-    nested: Any = plain.get("prompts")
+    nested: object = plain.get("prompts")
     if isinstance(nested, list) and len(nested) == 1 and isinstance(nested[0], Mapping):
         plain = {**{str(k).lower(): v for k, v in nested[0].items()}, **plain}
     return plain
@@ -142,7 +142,7 @@ def _right(fields: Mapping[str, Any], options: Sequence[str], labels: Sequence[s
     return index
 
 
-def _text(fields: Mapping[str, Any]) -> str:
+def _text(fields: Mapping[str, object]) -> str:
     if "premise" in fields and _plain(fields.get("question")) in _CAUSE:
         return f"{_plain(fields['premise'])}\n{_CAUSE[_plain(fields['question'])]}"
     name = next((name for name in _QUESTION if _plain(fields.get(name))), None)
@@ -151,5 +151,5 @@ def _text(fields: Mapping[str, Any]) -> str:
     return _plain(fields[name])
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return "" if value is None else str(value).strip()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from luthier.evaluation.interval import Interval
 from luthier.evaluation.metrics import Metric, RowResult, difference, metrics_of
@@ -23,7 +23,7 @@ class Verdict:
     difference: Interval
     word: Word
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain values."""
         found = self.difference
         return {

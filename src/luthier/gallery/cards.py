@@ -66,7 +66,7 @@ class GalleryModel:
     base: bool = False
     languages: tuple[str, ...] = ()
     languages_note: str = ""
-    architecture: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    architecture: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     template: Template | None = None
     tokenizer: str = ""
     tested: Tested = "no"

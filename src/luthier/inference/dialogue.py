@@ -34,7 +34,7 @@ class Prompter(Protocol):
 class Adapted(Protocol):
     """The part of `luthier.models.adapters.Adapters` that a comparison needs."""
 
-    def disabled(self) -> AbstractContextManager[Any]: ...
+    def disabled(self) -> AbstractContextManager[object]: ...
 
 
 @dataclass(frozen=True, slots=True)

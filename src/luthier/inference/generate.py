@@ -235,7 +235,7 @@ def _extend(model: nn.Module, cache: PrefixCache, fresh: Sequence[list[int]]) ->
         fresh = [[*old, *new] for old, new in zip(cache.rows, fresh, strict=True)]
         cache.clear()
     ids_BT = torch.tensor(fresh, dtype=torch.int64, device=device)
-    keep: dict[str, Any] = {"logits_to_keep": 1} if _keeps_last(type(model)) else {}
+    keep: dict[str, object] = {"logits_to_keep": 1} if _keeps_last(type(model)) else {}
     try:
         for chunk_BT in ids_BT.split(cache.chunks(len(fresh[0])), dim=1):
             output = model(input_ids=chunk_BT, past_key_values=cache.state, use_cache=True, **keep)

@@ -38,17 +38,17 @@ class _EmptyWithoutStorage(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Any,
+        types: object,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> object:
         kwargs = kwargs or {}
         if func is torch.empty and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)
 
 
-def make_config(fields: Mapping[str, Any], report: list[str]) -> PretrainedConfig:
+def make_config(fields: Mapping[str, object], report: list[str]) -> PretrainedConfig:
     """The transformers config of a checked `config.json`, every dropout at 0.
 
     Args:

@@ -78,7 +78,7 @@ def save_model(
     return sum(value.nbytes for value in state.values())
 
 
-def saved_config(model: PreTrainedModel, config: Mapping[str, Any]) -> dict[str, Any]:
+def saved_config(model: PreTrainedModel, config: Mapping[str, object]) -> dict[str, object]:
     """The `config.json` of a model that was trained from one with this config."""
     fields = {key: value for key, value in config.items() if key not in {"auto_map", "torch_dtype"}}
     fields["dtype"] = str(model.config.dtype).removeprefix("torch.")
@@ -124,7 +124,7 @@ def _same(model: PreTrainedModel, first: str, second: str) -> bool:
     return model.get_parameter(first) is model.get_parameter(second)
 
 
-def _tied_by_default(fields: Mapping[str, Any]) -> bool | None:
+def _tied_by_default(fields: Mapping[str, object]) -> bool | None:
     value = fields.get("tie_word_embeddings")
     return value if isinstance(value, bool) else None
 

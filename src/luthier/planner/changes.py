@@ -45,7 +45,7 @@ def find_changes(
         again: Plans with other settings, lengths or device.
     """
     found: list[Change] = []
-    together: dict[str, Any] = {}
+    together: dict[str, object] = {}
     costs: list[str] = []
     cut = data
     solved = False
@@ -67,7 +67,7 @@ def find_changes(
     return [*found[:4], *([card] if card else [])]
 
 
-def _steps(settings: Settings, data: DataShape) -> Iterator[tuple[dict[str, Any], str]]:
+def _steps(settings: Settings, data: DataShape) -> Iterator[tuple[dict[str, object], str]]:
     """Changes, the cheapest first."""
     if settings.gradient_checkpointing == "none":
         yield (
@@ -100,7 +100,7 @@ def _steps(settings: Settings, data: DataShape) -> Iterator[tuple[dict[str, Any]
     yield from _cheaper_methods(settings)
 
 
-def _cheaper_methods(settings: Settings) -> Iterator[tuple[dict[str, Any], str]]:
+def _cheaper_methods(settings: Settings) -> Iterator[tuple[dict[str, object], str]]:
     rank = {"lora_dim": DEFAULT_RANK} if settings.method == "full" else {}
     if settings.method == "full":
         yield (

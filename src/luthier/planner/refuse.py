@@ -1,7 +1,5 @@
 """When a plan says no: the error, and the way to train all the same."""
 
-from typing import Any
-
 from luthier.errors import CapacityError
 from luthier.planner.plan import Plan
 from luthier.units import format_bytes
@@ -27,7 +25,7 @@ def does_not_fit(plan: Plan) -> CapacityError:
     )
 
 
-def as_flags(settings: dict[str, Any]) -> str:
+def as_flags(settings: dict[str, object]) -> str:
     """Settings as words of a command line."""
     texts = {
         name: str(value).lower() if isinstance(value, bool) else str(value)

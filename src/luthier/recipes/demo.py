@@ -19,7 +19,7 @@ from luthier.recipes.after.open_model import Opened, open_model
 from luthier.recipes.run.train import run
 from luthier.runs.ended import RunResult
 
-SFT: dict[str, Any] = {
+SFT: dict[str, object] = {
     "method": "lora",
     "objective": "sft",
     "lora_dim": 32,

@@ -7,7 +7,6 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -40,7 +39,7 @@ OLDEST_CAPABILITY = (7, 0)
 BF16_CAPABILITY = (8, 0)
 
 
-def examine() -> dict[str, Any]:
+def examine() -> dict[str, object]:
     """Machine, devices, libraries and what is missing, each with the command that mends it.
 
     Returns:
@@ -81,7 +80,7 @@ def _present(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _processor() -> dict[str, Any]:
+def _processor() -> dict[str, object]:
     return {
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")

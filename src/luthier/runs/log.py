@@ -16,7 +16,7 @@ class EventLog:
     """Appends to `events.jsonl`; a line that a kill has torn is closed first.
 
     Every line is with the system before `emit` returns, and with the disk for the events that
-    decide what a run is: started, resumed, checkpoint, finished, failed.  Any thread may emit.
+    decide what a run is: started, resumed, checkpoint, finished, failed.  object thread may emit.
 
     Args:
         path: The file of events, or the run directory that holds it.

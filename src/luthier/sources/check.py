@@ -33,7 +33,7 @@ _BOUNDS = {
 }
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, object]:
     """The `config.json` of a model folder, checked.
 
     Raises:
@@ -54,7 +54,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_config(config: Mapping[str, Any], path: Path) -> None:
+def check_config(config: Mapping[str, object], path: Path) -> None:
     """Raise what `read_config` raises, for a config that has been read already."""
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
@@ -100,14 +100,14 @@ def check_tokenizer_fits(num_tokens: int, embedding_rows: int) -> None:
         )
 
 
-def embedding_rows(config: Mapping[str, Any]) -> int | None:
+def embedding_rows(config: Mapping[str, object]) -> int | None:
     """Rows of the embedding by a checked config; None where it names none."""
     text = config.get("text_config")
     value = (text if isinstance(text, Mapping) else config).get("vocab_size")
     return value if isinstance(value, int) else None
 
 
-def ignored_code(config: Mapping[str, Any]) -> str | None:
+def ignored_code(config: Mapping[str, object]) -> str | None:
     """A notice if the config names code of its own that is not needed and not run."""
     if config.get("auto_map"):
         return f"auto_map of the config ignored: {config['model_type']} is built in, no code of the model is run"

@@ -4,7 +4,6 @@ Only fields that decide what a model computes are listed; transformers checks ot
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 NUMBERS = (
     "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon", "rope_theta",
@@ -23,7 +22,7 @@ IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 ROPES = ("rope_scaling", "rope_parameters")
 
 
-def type_problems(config: Mapping[str, Any]) -> list[str]:
+def type_problems(config: Mapping[str, object]) -> list[str]:
     """One sentence for each field whose value is of another type or length than the field has."""
     found = [
         f"{name} is {value!r}, a number is needed"
@@ -54,7 +53,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _id_problems(config: Mapping[str, Any]) -> list[str]:
+def _id_problems(config: Mapping[str, object]) -> list[str]:
     found = []
     for name in IDS:
         value = config.get(name)
@@ -88,7 +87,7 @@ def _rope_problems(name: str, rope: object) -> list[str]:
     return found
 
 
-def _layer_problems(config: Mapping[str, Any]) -> list[str]:
+def _layer_problems(config: Mapping[str, object]) -> list[str]:
     """Lists that have one entry for each layer."""
     layers = config.get("num_hidden_layers")
     found = []
@@ -103,7 +102,7 @@ def _layer_problems(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _window_problems(config: Mapping[str, Any]) -> list[str]:
+def _window_problems(config: Mapping[str, object]) -> list[str]:
     """A window of no token at all: libraries differ in what they make of one."""
     window = config.get("sliding_window")
     if window is None or config.get("use_sliding_window") is False:

@@ -259,7 +259,7 @@ def _entries(found: Any, host: str) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-def _hub_file(entry: Mapping[str, Any], host: str) -> RemoteFile:
+def _hub_file(entry: Mapping[str, object], host: str) -> RemoteFile:
     name = check_name(entry.get("rfilename"), host)
     lfs = entry.get("lfs")
     if isinstance(lfs, Mapping):

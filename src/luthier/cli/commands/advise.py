@@ -1,7 +1,7 @@
 """`luthier advise`: settings for some rows, a model and a machine, with the reason of each."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,7 +27,7 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
 
 def advise(
-    flags: dict[str, Any],
+    flags: dict[str, object],
     goal: Goal = "",
     device: Machine = None,
     lang: Lang = None,

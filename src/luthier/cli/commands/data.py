@@ -72,7 +72,7 @@ def fix(flags: dict[str, Any], file: File, output: Output, as_json: AsJson = Fal
     draw_findings.fixed(report.to_dict(), as_json=as_json, model=settings.model)
 
 
-def estimate(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> None:
+def estimate(flags: dict[str, object], files: Files, as_json: AsJson = False) -> None:
     """Count tokens without a model: exact if its tokenizer is at hand, else with the error stated."""
     from luthier.cli.drawing import draw_row, render
     from luthier.config import read
@@ -87,7 +87,7 @@ def estimate(flags: dict[str, Any], files: Files, as_json: AsJson = False) -> No
 
 
 def show(
-    flags: dict[str, Any],
+    flags: dict[str, object],
     file: File,
     row: RowNumber = 1,
     html: Html = None,

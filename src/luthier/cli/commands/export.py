@@ -1,7 +1,7 @@
 """`luthier export`: an adapter, a merged model, GGUF files or a Modelfile in a folder that other tools open."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -173,5 +173,5 @@ def check_quant(name: str, to: str, quant: str) -> None:
         )
 
 
-def _plain(found: dict[str, Any]) -> dict[str, Any]:
+def _plain(found: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in found.items() if value not in (None, (), [])}

@@ -1,7 +1,7 @@
 """`luthier plan`: memory, time and disk of a run before anything is loaded."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -47,7 +47,7 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
 
 def plan(
-    flags: dict[str, Any],
+    flags: dict[str, object],
     config: ConfigFile = None,
     device: DeviceName = None,
     exact: Exact = False,

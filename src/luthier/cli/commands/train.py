@@ -1,7 +1,7 @@
 """`luthier train`: settings in, a run directory out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -38,7 +38,7 @@ NoProof = Annotated[
 
 
 def train(
-    flags: dict[str, Any],
+    flags: dict[str, object],
     config: ConfigFile = None,
     as_json: AsJson = False,
     ignore_plan: IgnorePlan = False,

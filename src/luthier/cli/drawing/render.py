@@ -30,12 +30,12 @@ def line(text: str) -> None:
     sys.stdout.flush()
 
 
-def dump(value: Any) -> None:
+def dump(value: object) -> None:
     """A value as JSON, for programs."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """A value as people read it."""
     if value is None or value == {}:
         return "-"
@@ -89,7 +89,7 @@ def facts(values: Mapping[str, Any], *, as_json: bool, indent: str = "") -> None
             line(f"{indent}{name.ljust(width)}  {_named(name, value)}".rstrip())
 
 
-def _named(name: str, value: Any) -> str:
+def _named(name: str, value: object) -> str:
     """A value whose name may say its unit."""
     if name.endswith("bytes") and isinstance(value, int | float):
         return format_bytes(value)
@@ -131,7 +131,7 @@ def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, drop_whitespace=False) or [""]
 
 
-def compact(value: Any) -> str:
+def compact(value: object) -> str:
     """A value as one line of JSON."""
     return clean(json.dumps(value, ensure_ascii=False))
 

@@ -5,8 +5,6 @@ would be wrong here (it knows nothing of the tree), so the mask function of the 
 None, and the attention refuses to run without its tree: generation uses the model's own `sdpa`.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -43,7 +41,7 @@ def tree_attention_forward(
     softcap: float | None = None,
     tree: TreeLayout | None = None,
     is_causal: bool | None = None,
-    **others: Any,
+    **others: object,
 ) -> tuple[Tensor, None]:
     """Attention as a transformers model calls it, over the prefix tree of the micro-batch.
 
@@ -112,7 +110,7 @@ def _choose(q: Tensor, v: Tensor, window: int | None, softcap: float | None) -> 
     )
 
 
-def no_mask(*, config: Any = None, local_size: int | None = None, **_: Any) -> None:
+def no_mask(*, config: object = None, local_size: int | None = None, **_: object) -> None:
     """Stand where transformers would build a T x T mask.
 
     Raises:

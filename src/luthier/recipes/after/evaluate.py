@@ -195,5 +195,5 @@ def settings_of(
         method = "lora" if source.adapter else "full"
         resolved = load({"model": name, "dataset": list(dataset), "objective": objective})
         resolved = resolved.fill(method=(method, "what there is to measure"))
-    changed: dict[str, Any] = {"dataset": tuple(dataset), "eval_dataset": (), "eval_split": 0.0}
+    changed: dict[str, object] = {"dataset": tuple(dataset), "eval_dataset": (), "eval_split": 0.0}
     return resolved.settings.model_copy(update=changed)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from luthier.data.formats.messages import read_messages
 from luthier.data.formats.tools import UnusableRowError
@@ -37,7 +36,7 @@ def open_rendering(source: ModelSource) -> Rendering:
     return Rendering(renderer.tokenizer, renderer, system_prompt, list(notices))
 
 
-def read_dialogue(messages: Sequence[Any]) -> list[Message]:
+def read_dialogue(messages: Sequence[object]) -> list[Message]:
     """Messages as a client sends them: objects with a role and a content.
 
     Raises:

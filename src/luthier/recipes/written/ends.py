@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,7 +77,7 @@ def _bad_generation(path: Path, why: str) -> ModelError:
     return ModelError(f"{path} cannot be read", why=why, fix="fetch the model again")
 
 
-def base_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def base_generation(folder: Path, config: Mapping[str, object]) -> dict[str, object]:
     """`generation_config.json` of a base, or what stands in its place in the config."""
     path = folder / GENERATION
     if path.is_file():
@@ -88,7 +87,7 @@ def base_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in names if config.get(name) is not None}
 
 
-def known_ends(generation: Mapping[str, Any]) -> list[int]:
+def known_ends(generation: Mapping[str, object]) -> list[int]:
     """The ids of `eos_token_id`, which is one or several."""
     value = generation.get("eos_token_id")
     values = value if isinstance(value, list) else [value]
@@ -99,7 +98,7 @@ def write_ends(
     folder: Path,
     ends: Ends,
     *,
-    generation: Mapping[str, Any],
+    generation: Mapping[str, object],
     tokenizer: Tokenizer,
     template: TemplateText | None,
 ) -> str | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from luthier.data.rendering.published import Published
 from luthier.data.rendering.render import Renderer
@@ -15,7 +14,7 @@ ROWS = 4
 class Row(Published):
     """One row in two forms."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain values."""
         return asdict(self)
 

@@ -50,8 +50,8 @@ class Item:
     prompt: str
     expected: str
     messages: tuple[Message, ...] = ()
-    tools: tuple[Mapping[str, Any], ...] = ()
-    template_kwargs: Mapping[str, Any] | None = None
+    tools: tuple[Mapping[str, object], ...] = ()
+    template_kwargs: Mapping[str, object] | None = None
     question: Question | None = None
 
 
@@ -95,7 +95,7 @@ class Task:
         )
 
 
-def open_task(settings: Settings, source: ModelSource, recorded: Mapping[str, Any]) -> Task:
+def open_task(settings: Settings, source: ModelSource, recorded: Mapping[str, object]) -> Task:
     """The rows that `dataset` of the settings names, as this model reads them.
 
     Args:
@@ -227,7 +227,7 @@ def _mixed(names: Sequence[str]) -> FormatError:
 def _options(
     settings: Settings,
     source: ModelSource,
-    recorded: Mapping[str, Any],
+    recorded: Mapping[str, object],
     questions: Sequence[Question | BadRow],
     notices: list[str],
 ) -> Task:
