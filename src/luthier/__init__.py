@@ -1,6 +1,6 @@
 """luthier fine-tunes large language models: `luthier.train(...)`, `luthier.load(...)`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from luthier.errors import LuthierError

@@ -63,7 +63,7 @@ class Prepared:
 
     examples: list[Example]
     report: dict[str, Any]
-    ledger: list[dict[str, Any]]
+    ledger: list[dict[str, object]]
     notices: list[str]
     fingerprint: str
 
@@ -278,7 +278,7 @@ def left_out_notices(renderer: Renderer) -> list[str]:
 
 def _report(
     account: _Account, renderer: Renderer, loaded: LoadedRows, notices: list[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     sequences = [item for example in account.examples for item in example.sequences]
     lengths = np.array([len(item.ids) for item in sequences], np.int64)
     supervised = sum(truncate.targets(item) for item in sequences)
@@ -323,7 +323,7 @@ def _pairs(account: _Account, loaded: LoadedRows) -> dict[str, float]:
     return {"chosen_longer": round(chosen_longer(account.examples), 4)}
 
 
-def _ledger(account: _Account) -> list[dict[str, Any]]:
+def _ledger(account: _Account) -> list[dict[str, object]]:
     made: list[dict[str, Any]] = [
         {
             "file": row.origin.file,

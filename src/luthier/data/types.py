@@ -39,7 +39,7 @@ class ToolCall:
     """A call the assistant makes; `arguments` is always an object, never JSON inside a string."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
     id: str | None = None
 
 
@@ -66,7 +66,7 @@ class Conversation:
     messages: tuple[Message, ...]
     origin: Origin
     tools: tuple[Mapping[str, Any], ...] = ()
-    template_kwargs: Mapping[str, Any] | None = None
+    template_kwargs: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Preference:
     rejected: tuple[Message, ...]
     origin: Origin
     tools: tuple[Mapping[str, Any], ...] = ()
-    template_kwargs: Mapping[str, Any] | None = None
+    template_kwargs: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode
 from luthier.config import read
@@ -28,7 +27,7 @@ SFT: dict[str, object] = {
     "per_device_train_batch_size": 16,
     "lr_scheduler_type": "cosine",
 }
-DPO: dict[str, Any] = {
+DPO: dict[str, object] = {
     "method": "lora",
     "objective": "dpo",
     "dpo_beta": 0.1,
@@ -71,7 +70,7 @@ def run_demo(
     output_dir: Path,
     *,
     on_event: Callable[[Event], None],
-    on_stage: Callable[[str, dict[str, Any]], None],
+    on_stage: Callable[[str, dict[str, object]], None],
 ) -> DemoResult:
     """SFT, then DPO on top, on the starter model.
 

@@ -27,7 +27,7 @@ _NEUTRAL = {
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
-def read_adapter_config(folder: Path) -> dict[str, object]:
+def read_adapter_config(folder: Path) -> dict[str, Any]:
     """The content of an adapter's config, checked for what luthier can apply.
 
     Raises:

@@ -78,10 +78,10 @@ def fix(request: Request) -> Reply:
     from luthier.data import doctor
 
     columns = request.get("columns")
-    report = doctor.fix(request["file"], request["target"], columns=columns).to_dict()
-    Path(report["changes"]).unlink()  # names rows of a file that the asker knows by another name
-    done = [{"code": code, "count": count} for code, count in report["done"].items()]
-    return {"done": done, "rows": report["rows"], "written": report["written"]}
+    report = doctor.fix(request["file"], request["target"], columns=columns)
+    Path(report.changes).unlink()  # names rows of a file that the asker knows by another name
+    done = [{"code": code, "count": count} for code, count in report.done.most_common()]
+    return {"done": done, "rows": report.rows, "written": report.written}
 
 
 def advise(request: Request) -> Reply:

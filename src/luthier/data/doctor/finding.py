@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from luthier.data.types import Origin
 
@@ -18,7 +18,7 @@ class Seen:
     origin: Origin
     says: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As it stands in JSON."""
         return {"file": self.origin.file, "line": self.origin.line, "says": self.says}
 
@@ -42,9 +42,9 @@ class Finding:
     rows: tuple[Seen, ...]
     why: str
     fix: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As it stands in JSON."""
         return {
             "code": self.code,

@@ -190,11 +190,11 @@ class _Work:
         self._ledger.write((_line(entry) + "\n").encode())
 
 
-def _line(value: Any) -> str:
+def _line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _encoded(rows: Iterator[dict[str, Any]], kind: str) -> Iterator[bytes]:
+def _encoded(rows: Iterator[dict[str, object]], kind: str) -> Iterator[bytes]:
     """The bytes of a file of rows."""
     if kind in (".csv", ".tsv"):
         yield from _csv(rows, "\t" if kind == ".tsv" else ",")

@@ -133,7 +133,7 @@ def _key(change: Callable[[str], str], name: Any) -> Any:
     return change(name) if isinstance(name, str) else name
 
 
-def _strings(value: Any, change: Callable[[str], str]) -> Any:
+def _strings(value: object, change: Callable[[str], str]) -> object:
     """A value with every string in it changed."""
     if isinstance(value, str):
         return change(value)
@@ -144,7 +144,7 @@ def _strings(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-def _schemas(tools: Any) -> Any:
+def _schemas(tools: object) -> object:
     """Tool schemas with JSON Schema's names of types; as they are where there is nothing to do."""
     if isinstance(tools, str):
         if tools.lstrip()[:1] not in ("[", "{"):
@@ -164,7 +164,7 @@ def _schemas(tools: Any) -> Any:
     return {**tools, "parameters": _schema(tools["parameters"])} if "parameters" in tools else tools
 
 
-def _schema(schema: Any) -> Any:
+def _schema(schema: object) -> object:
     if not isinstance(schema, dict):
         return schema
     made = dict(schema)

@@ -31,7 +31,7 @@ class BadRows:
         if len(self.rows) < KEPT_BAD_ROWS:
             self.rows.append(row)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As it stands in JSON."""
         return {
             "count": self.count,
@@ -98,7 +98,7 @@ class Report:
             }
             for one in self.files
         ]
-        empty: dict[str, Any] = {
+        empty: dict[str, object] = {
             "tokens": {},
             "cuts": {},
             "padding_ratio": None,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class Rule:
     severity: ClassVar[Severity]
     title: ClassVar[str]
     why: ClassVar[str]
-    example: ClassVar[Any]
+    example: ClassVar[object]
     fix: ClassVar[str]
     sees: ClassVar[Sees] = "rows"
 
@@ -109,7 +109,7 @@ class Rule:
         why: str = "",
         fix: str = "",
         count: int | None = None,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, object] | None = None,
     ) -> Finding:
         """A finding of this rule."""
         return Finding(

@@ -8,7 +8,6 @@ Pictures and sound are refused: only text is trained on.
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from luthier.data.formats.format import Format
 from luthier.data.formats.paste import as_yaml, both
@@ -96,7 +95,7 @@ def check_aside(row: Row, unused: Sequence[str], found: Format, sample: Sample) 
         )
 
 
-def media_in(name: Any, value: Any) -> bool:
+def media_in(name: object, value: object) -> bool:
     """Whether a column holds pictures, video or sound, by its name and what is in it."""
     plain = "".join(c for c in str(name).casefold() if c.isalnum())
     if not _MEDIA.fullmatch(plain) or not value:
@@ -109,7 +108,7 @@ def media_in(name: Any, value: Any) -> bool:
     )
 
 
-def renamed(fields: Mapping[str, Any]) -> dict[str, str]:
+def renamed(fields: Mapping[str, object]) -> dict[str, str]:
     """Our names for those of a row that stand for them, each once: `{instruction: Instruction}`."""
     made: dict[str, str] = {}
     for name in fields:
@@ -137,7 +136,7 @@ def _columns(name: str, meant: str, found: Format) -> dict[str, str]:
     return {"instruction": first, "input": second, "output": answer}
 
 
-def _says(value: Any) -> bool:
+def _says(value: object) -> bool:
     return (
         bool(value.strip())
         if isinstance(value, str)
@@ -145,13 +144,13 @@ def _says(value: Any) -> bool:
     )
 
 
-def _is_said(value: Any, sample: Sample) -> bool:
+def _is_said(value: object, sample: Sample) -> bool:
     """Whether every text in a value is in the sample too, white space aside."""
     said = " ".join(" ".join(_texts(sample)).split())
     return all(" ".join(text.split()) in said for text in _strings(value))
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -23,18 +23,18 @@ def conversation(
     return Conversation(turns, context.origin, tools, template_kwargs(row.get(TEMPLATE_KWARGS)))
 
 
-def tools_of(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+def tools_of(row: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
     """`tools`, or `functions` as they were called before."""
     return read_tools(row.get("tools")) or read_tools(row.get("functions"))
 
 
-def turns_of(row: Mapping[str, Any], context: Context) -> list[Message]:
+def turns_of(row: Mapping[str, object], context: Context) -> list[Message]:
     """The turns of a row, under either name."""
     name = "messages" if "messages" in row else "conversations"
     return read_messages(row[name], context.spelling, name)
 
 
-def _chat(row: Mapping[str, Any], context: Context) -> Conversation:
+def _chat(row: Mapping[str, object], context: Context) -> Conversation:
     return conversation(row, context, turns_of(row, context))
 
 

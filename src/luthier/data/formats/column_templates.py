@@ -8,7 +8,6 @@ so that a question with three choices has no fourth; where every column is empty
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 from luthier.bounded import kind_of
 from luthier.data.formats.tools import UnusableRowError
@@ -26,7 +25,7 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found[1] for found in _PLACE.finditer(text) if found[1]))
 
 
-def fill(template: str, value_of: Callable[[str], Any]) -> str | None:
+def fill(template: str, value_of: Callable[[str], object]) -> str | None:
     """The text of one row; None where every column that it names is empty.
 
     Args:
@@ -50,7 +49,7 @@ def _put(found: re.Match[str], parts: dict[str, str]) -> str:
     return parts[found[1]] if found[1] else found[0][0]
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: object) -> str:
     """What a cell says: numbers as JSON writes them, nothing for null and white space."""
     if value is None:
         return ""

@@ -31,7 +31,7 @@ class Columns:
     fields: Mapping[str, str]
     spelling: Spelling
 
-    def apply(self, row: Mapping[str, Any], *, empty: Any = None) -> dict[str, Any]:
+    def apply(self, row: Mapping[str, object], *, empty: object = None) -> dict[str, object]:
         """The row's fields under our names; those the row lacks or has as null are left out.
 
         Args:
@@ -51,7 +51,7 @@ class Columns:
             named = {n: empty if v is None and there[n] else v for n, v in named.items()}
         return {name: value for name, value in named.items() if value is not None}
 
-    def _is_there(self, row: Mapping[str, Any], ours: str) -> bool:
+    def _is_there(self, row: Mapping[str, object], ours: str) -> bool:
         theirs = self.fields[ours]
         names = names_in(theirs) if ours in self.templates else (theirs,)
         return any(name in row or name.split(".")[0] in row for name in names)
@@ -76,7 +76,7 @@ class Columns:
         return frozenset(self.named) | {name.split(".")[0] for name in self.named}
 
 
-def _value(row: Mapping[str, Any], name: str) -> Any:
+def _value(row: Mapping[str, object], name: str) -> object:
     """What a column holds, or what a dotted name reaches; None where there is nothing."""
     value: Any = row.get(name)
     if value is None and "." in name:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
 
 from luthier.data.formats.chat import CHAT_FORMATS
 from luthier.data.formats.columns import Columns
@@ -56,7 +55,7 @@ class Detector:
         self._known: dict[tuple[str, ...], list[Format]] = {}
         self.decided = bool(matching(frozenset(columns.fields)))
 
-    def fields_of(self, row: Mapping[str, Any], *, empty: Any = None) -> Mapping[str, Any]:
+    def fields_of(self, row: Mapping[str, object], *, empty: object = None) -> Mapping[str, object]:
         """The row's fields under our names, nulls left out, or with `empty` in their place.
 
         With `columns`, the names given decide the format; fields which that format may have and
@@ -77,14 +76,14 @@ class Detector:
         beside = {name for f in self.formats(named) for name in f.optional}
         return {**{k: v for k, v in rest.items() if k in beside}, **named}
 
-    def unused(self, row: Mapping[str, Any], found: Format) -> list[str]:
+    def unused(self, row: Mapping[str, object], found: Format) -> list[str]:
         """The columns of a row that nothing is made of."""
         if len(row) == len(found.required):
             return []
         used = self._columns.used
         return [k for k, v in row.items() if not (k in found.fields or k in used or v is None)]
 
-    def formats(self, fields: Mapping[str, Any]) -> list[Format]:
+    def formats(self, fields: Mapping[str, object]) -> list[Format]:
         """The formats these fields may have."""
         key = tuple(fields)
         if key not in self._known:

@@ -119,7 +119,7 @@ def template_kwargs(value: Any) -> Mapping[str, Any] | None:
     return {name: item for name, item in value.items() if item is not None} or None
 
 
-def unused_keys(fields: Mapping[str, Any], keys: Sequence[str]) -> Iterator[str]:
+def unused_keys(fields: Mapping[str, object], keys: Sequence[str]) -> Iterator[str]:
     """Keys of turns that nothing is made of, as `messages[].key`; each once a row.
 
     Args:

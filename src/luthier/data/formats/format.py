@@ -32,7 +32,7 @@ class Format:
     description: str
     required: frozenset[str]
     optional: frozenset[str]
-    example: Mapping[str, Any]
+    example: Mapping[str, object]
     read: Callable[[Mapping[str, Any], Context], Sample]
     never: frozenset[str] = frozenset()
 

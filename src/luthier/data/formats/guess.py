@@ -6,7 +6,7 @@ A guess is offered, never used: no name says for sure what is asked and what is 
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from luthier.data.types import Row
 
@@ -107,7 +107,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _holds_text(rows: Sequence[Row], name: str, *, labels: bool = False) -> bool:
-    values: list[Any] = [row.fields.get(name) for row in rows[:_LOOK]]
+    values: list[object] = [row.fields.get(name) for row in rows[:_LOOK]]
     there = [value for value in values if value is not None]
     kinds = (str, int) if labels else (str,)
     return bool(there) and all(isinstance(value, kinds) for value in there)

@@ -11,7 +11,7 @@ from luthier.data.formats.tools import UnusableRowError, list_of
 from luthier.data.types import Conversation, Message
 
 
-def question_text(row: Mapping[str, Any], ask: str, material: str) -> str:
+def question_text(row: Mapping[str, object], ask: str, material: str) -> str:
     """The question and, behind an empty line, the text it is about; either may be missing."""
     parts = []
     for name in (ask, material):
@@ -25,7 +25,7 @@ def question_text(row: Mapping[str, Any], ask: str, material: str) -> str:
     return "\n\n".join(parts)
 
 
-def _history(row: Mapping[str, Any]) -> list[Message]:
+def _history(row: Mapping[str, object]) -> list[Message]:
     value = row.get("history")
     if value is None or value == "":
         return []
@@ -40,7 +40,7 @@ def _history(row: Mapping[str, Any]) -> list[Message]:
 
 def _asks(
     ask: str, material: str, answer: str
-) -> Callable[[Mapping[str, Any], Context], Conversation]:
+) -> Callable[[Mapping[str, object], Context], Conversation]:
     """A format with one field that asks, one it is about, and one that answers."""
 
     def read(row: Mapping[str, Any], context: Context) -> Conversation:
@@ -54,14 +54,14 @@ def _asks(
     return read
 
 
-def prompt_turns(value: Any, context: Context) -> list[Message]:
+def prompt_turns(value: object, context: Context) -> list[Message]:
     """A prompt as text or as a list of turns."""
     if isinstance(value, list):
         return read_messages(value, context.spelling, "prompt")
     return [Message("user", text_of(value, "'prompt'"))]
 
 
-def _prompt_completion(row: Mapping[str, Any], context: Context) -> Conversation:
+def _prompt_completion(row: Mapping[str, object], context: Context) -> Conversation:
     turns = prompt_turns(row["prompt"], context)
     name = "completion" if "completion" in row else "response"
     answer = row[name]

@@ -44,7 +44,9 @@ class Spelling:
 USUAL = Spelling()
 
 
-def read_messages(value: Any, spelling: Spelling = USUAL, what: str = "messages") -> list[Message]:
+def read_messages(
+    value: object, spelling: Spelling = USUAL, what: str = "messages"
+) -> list[Message]:
     """The turns of a list (or of the JSON of one)."""
     turns = list_of(value, what)
     if not turns:
@@ -52,7 +54,7 @@ def read_messages(value: Any, spelling: Spelling = USUAL, what: str = "messages"
     return [read_message(turn, spelling, number) for number, turn in enumerate(turns, 1)]
 
 
-def read_message(turn: Any, spelling: Spelling, number: int) -> Message:
+def read_message(turn: object, spelling: Spelling, number: int) -> Message:
     """One turn.
 
     Raises:
@@ -102,8 +104,8 @@ def _plain(turn: Any, spelling: Spelling) -> Message | None:
 
 
 def _one_of(
-    turn: Mapping[str, Any], keys: Sequence[str], where: str, missing_ok: bool = False
-) -> Any:
+    turn: Mapping[str, object], keys: Sequence[str], where: str, missing_ok: bool = False
+) -> object:
     found = [key for key in keys if turn.get(key) is not None]
     if len(found) > 1:
         raise UnusableRowError(f"{where} has both {found[0]!r} and {found[1]!r}")
@@ -123,7 +125,7 @@ def visible(name: str) -> str:
     return repr(name) if name.isascii() else f"{name!r} ({name!a})"
 
 
-def _speaker(name: Any, spelling: Spelling, where: str) -> Speaker:
+def _speaker(name: object, spelling: Spelling, where: str) -> Speaker:
     if not isinstance(name, str):
         raise UnusableRowError(f"the role of {where} is {kind_of(name)}, not a string")
     if speaker := spelling.roles.get(name.strip().lower()):
@@ -138,16 +140,16 @@ def role_hint(name: str) -> str:
     return f"columns: {{assistant_role: {name}}} says that it is the assistant"
 
 
-def _may_lack_content(turn: Mapping[str, Any]) -> bool:
+def _may_lack_content(turn: Mapping[str, object]) -> bool:
     return any(turn.get(key) for key in ("tool_calls", "function_call"))
 
 
-def _calls(turn: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:
+def _calls(turn: Mapping[str, object], where: str) -> tuple[ToolCall, ...]:
     calls = read_calls(turn.get("tool_calls"), f"tool_calls of {where}")
     return calls + read_calls(turn.get("function_call"), f"function_call of {where}")
 
 
-def _content(value: Any, role: Role, where: str) -> tuple[str, str | None, tuple[ToolCall, ...]]:
+def _content(value: object, role: Role, where: str) -> tuple[str, str | None, tuple[ToolCall, ...]]:
     """Text, reasoning and tool calls of a turn's content: a string, typed parts, or for a tool's
     result any JSON."""
     if value is None:
@@ -191,7 +193,7 @@ def _text(value: Any, what: str) -> str:
     raise UnusableRowError(f"{what} is {kind_of(value)}, not text")
 
 
-def _text_or_none(turn: Mapping[str, Any], key: str, where: str) -> str | None:
+def _text_or_none(turn: Mapping[str, object], key: str, where: str) -> str | None:
     value = turn.get(key)
     return None if value is None else _text(value, f"{key!r} of {where}")
 
@@ -212,7 +214,7 @@ def check_turns(messages: Sequence[Message]) -> None:
         raise UnusableRowError("there is no assistant message to learn from", "no-answer")
 
 
-def with_system(messages: Sequence[Message], system: Any) -> tuple[Message, ...]:
+def with_system(messages: Sequence[Message], system: object) -> tuple[Message, ...]:
     """The turns with the row's own `system` text in front."""
     if system is None or (isinstance(system, str) and not system.strip()):
         return tuple(messages)
@@ -226,7 +228,7 @@ def with_system(messages: Sequence[Message], system: Any) -> tuple[Message, ...]
     return (Message("system", text), *messages)
 
 
-def text_of(value: Any, what: str, kind: str = "empty-question") -> str:
+def text_of(value: object, what: str, kind: str = "empty-question") -> str:
     """A text field that must not be empty; `kind` is the doctor's rule where it is."""
     text = _text(value, what)
     if not text.strip():

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
 
 from luthier.data.formats.aside import check_aside
 from luthier.data.formats.column_templates import names_in
@@ -92,7 +91,7 @@ class RowReader:
         spelling = self.columns.spelling
         self._turn_keys = (*spelling.role_keys, *spelling.content_keys)
 
-    def known_fields(self, row: Row) -> dict[str, Any] | None:
+    def known_fields(self, row: Row) -> dict[str, object] | None:
         """A row under our names with nothing else, so that it needs no `columns` any more.
 
         None where it has no one format, or where that would not say the same.

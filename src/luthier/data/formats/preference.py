@@ -104,7 +104,7 @@ def _behind(prompt: Turns, answer: Turns, name: str) -> Turns:
     return bare[len(prompt) :]
 
 
-def _explicit(row: Mapping[str, Any], context: Context) -> Preference:
+def _explicit(row: Mapping[str, object], context: Context) -> Preference:
     prompt: Turns
     if isinstance(row["prompt"], str) and _ends_open(row["prompt"]):
         prompt = _transcript(row["prompt"], "prompt", open_end=True)
@@ -113,7 +113,7 @@ def _explicit(row: Mapping[str, Any], context: Context) -> Preference:
     return _with_prompt(row, context, prompt)
 
 
-def _with_prompt(row: Mapping[str, Any], context: Context, prompt: Turns) -> Preference:
+def _with_prompt(row: Mapping[str, object], context: Context, prompt: Turns) -> Preference:
     if not prompt:
         raise UnusableRowError("the pair has no prompt")
     sides = [
@@ -122,20 +122,20 @@ def _with_prompt(row: Mapping[str, Any], context: Context, prompt: Turns) -> Pre
     return _pair(row, context, prompt, sides[0], sides[1])
 
 
-def _chat(row: Mapping[str, Any], context: Context) -> Preference:
+def _chat(row: Mapping[str, object], context: Context) -> Preference:
     return _with_prompt(row, context, turns_of(row, context))
 
 
-def _instruction(row: Mapping[str, Any], context: Context) -> Preference:
+def _instruction(row: Mapping[str, object], context: Context) -> Preference:
     return _with_prompt(row, context, [Message("user", question_text(row, "instruction", "input"))])
 
 
-def _implicit(row: Mapping[str, Any], context: Context) -> Preference:
+def _implicit(row: Mapping[str, object], context: Context) -> Preference:
     chosen, rejected = (_whole(row[name], name, context) for name in ("chosen", "rejected"))
     return _pair(row, context, *_split(chosen, rejected))
 
 
-def _whole(value: Any, name: str, context: Context) -> Turns:
+def _whole(value: object, name: str, context: Context) -> Turns:
     if isinstance(value, str):
         return _transcript(value, name, open_end=False)
     if not isinstance(value, list):
@@ -164,13 +164,13 @@ def _transcript(text: str, name: str, *, open_end: bool) -> list[Message]:
     return turns[:-1] if open_end else turns
 
 
-def _both_whole(row: Mapping[str, Any], context: Context) -> Preference:
+def _both_whole(row: Mapping[str, object], context: Context) -> Preference:
     chosen = read_messages(row["chosen_messages"], context.spelling, "chosen_messages")
     rejected = read_messages(row["rejected_messages"], context.spelling, "rejected_messages")
     return _pair(row, context, *_split(chosen, rejected))
 
 
-def _openai(row: Mapping[str, Any], context: Context) -> Preference:
+def _openai(row: Mapping[str, object], context: Context) -> Preference:
     given = row["input"]
     if not isinstance(given, dict) or "messages" not in given:
         raise UnusableRowError("'input' is not an object with messages")
@@ -181,13 +181,13 @@ def _openai(row: Mapping[str, Any], context: Context) -> Preference:
     return _pair(beside, context, prompt, wanted, other)
 
 
-def _stack_exchange(row: Mapping[str, Any], context: Context) -> Preference:
+def _stack_exchange(row: Mapping[str, object], context: Context) -> Preference:
     prompt = [Message("user", text_of(row["question"], "'question'"))]
     better = _answer(row["response_j"], "response_j", context)
     return _pair(row, context, prompt, better, _answer(row["response_k"], "response_k", context))
 
 
-def _feedback(row: Mapping[str, Any], context: Context) -> Feedback:
+def _feedback(row: Mapping[str, object], context: Context) -> Feedback:
     if "prompt" in row:
         turns = prompt_turns(row["prompt"], context)
         turns += _answer(row["completion"], "completion", context)

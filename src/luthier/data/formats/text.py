@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from luthier.data.formats.format import Context, Format, fields
 from luthier.data.formats.messages import text_of
@@ -12,7 +11,7 @@ from luthier.data.text_forms import Form, forms_of
 from luthier.data.types import Text
 
 
-def _text(row: Mapping[str, Any], context: Context) -> Text:
+def _text(row: Mapping[str, object], context: Context) -> Text:
     return Text(text_of(row["text"], "'text'", "empty-answer"), context.origin)
 
 

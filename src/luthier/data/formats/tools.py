@@ -18,7 +18,7 @@ class UnusableRowError(Exception):
         self.kind = kind
 
 
-def parse_json(text: str, what: str, kind: str = "") -> Any:
+def parse_json(text: str, what: str, kind: str = "") -> object:
     """JSON inside a string of a row."""
     try:
         return decode(text)
@@ -26,7 +26,7 @@ def parse_json(text: str, what: str, kind: str = "") -> Any:
         raise UnusableRowError(f"{what} is not JSON: {error}", kind) from error
 
 
-def list_of(value: Any, what: str) -> Sequence[Any]:
+def list_of(value: object, what: str) -> Sequence[object]:
     """A list, or the JSON of one in a string."""
     if isinstance(value, str):
         value = parse_json(value, what)
@@ -35,7 +35,7 @@ def list_of(value: Any, what: str) -> Sequence[Any]:
     return value
 
 
-def read_tools(value: Any) -> tuple[Mapping[str, Any], ...]:
+def read_tools(value: object) -> tuple[Mapping[str, object], ...]:
     """The tools of a row: a list, or the JSON of one, of schemas in or without OpenAI's wrapper.
 
     A schema keeps its content and order; null, an empty string and an empty list are no tools.
@@ -54,7 +54,7 @@ def read_tools(value: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(tools)
 
 
-def read_calls(value: Any, what: str) -> tuple[ToolCall, ...]:
+def read_calls(value: object, what: str) -> tuple[ToolCall, ...]:
     """Tool calls of a turn: a list of calls, one call, or the JSON of either; null is none."""
     if value is None:
         return ()
@@ -65,7 +65,7 @@ def read_calls(value: Any, what: str) -> tuple[ToolCall, ...]:
     return tuple(_call(call, what) for call in list_of(value, what))
 
 
-def _call(value: Any, what: str) -> ToolCall:
+def _call(value: object, what: str) -> ToolCall:
     if not isinstance(value, dict):
         raise UnusableRowError(f"{what} holds {kind_of(value)}, not a call")
     function = value.get("function", value)
@@ -89,7 +89,7 @@ def _call(value: Any, what: str) -> ToolCall:
     return ToolCall(name, arguments, call_id)
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -117,6 +117,6 @@ def check_calls(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]])
             )
 
 
-def dump(value: Any) -> str:
+def dump(value: object) -> str:
     """A JSON value as the text of a tool's result."""
     return json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,7 @@ from typing import Any
 from luthier.data.types import Conversation, Feedback, Message, Preference, Sample, Text
 
 
-def row_of(sample: Sample) -> dict[str, Any]:
+def row_of(sample: Sample) -> dict[str, object]:
     """The fields that read back as this very sample."""
     if isinstance(sample, Text):
         return {"text": sample.text}
@@ -21,7 +21,7 @@ def row_of(sample: Sample) -> dict[str, Any]:
     return {"messages": _turns(sample.messages), **_beside(sample)}
 
 
-def _beside(sample: Conversation | Preference) -> dict[str, Any]:
+def _beside(sample: Conversation | Preference) -> dict[str, object]:
     made: dict[str, Any] = {}
     if sample.tools:
         made["tools"] = [dict(tool) for tool in sample.tools]
@@ -30,13 +30,13 @@ def _beside(sample: Conversation | Preference) -> dict[str, Any]:
     return made
 
 
-def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+def _turns(messages: Iterable[Message]) -> list[dict[str, object]]:
     return [_turn(message) for message in messages]
 
 
-def _turn(message: Message) -> dict[str, Any]:
+def _turn(message: Message) -> dict[str, object]:
     made: dict[str, Any] = {"role": message.role, "content": message.content}
-    beside: Mapping[str, Any] = {
+    beside: Mapping[str, object] = {
         "weight": message.weight,
         "tool_call_id": message.tool_call_id,
         "name": message.name,

@@ -123,7 +123,7 @@ class Process:
         """Whether a question is not sent yet."""
         return bool(self._unsent)
 
-    def send(self, body: Mapping[str, Any], *, clock_s: float | None = None) -> None:
+    def send(self, body: Mapping[str, object], *, clock_s: float | None = None) -> None:
         """Put a question behind the others; it goes out now as far as the pipe takes it.
 
         Raises:

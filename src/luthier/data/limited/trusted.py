@@ -8,7 +8,6 @@ what is not on these lists is not called bad, it runs in a child.
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from luthier.bounded import decode
 from luthier.data.rendering.template import CHATML, TemplateText
@@ -48,7 +47,7 @@ def _shipped() -> frozenset[str]:
     return frozenset(found)
 
 
-def is_plain(definition: Mapping[str, Any]) -> bool:
+def is_plain(definition: Mapping[str, object]) -> bool:
     """Whether a tokenizer.json is made of parts that are known to be bounded and linear."""
     return (
         _known(definition.get("normalizer"), _NORMALIZERS)
@@ -57,7 +56,7 @@ def is_plain(definition: Mapping[str, Any]) -> bool:
     )
 
 
-def _known(part: Any, kinds: frozenset[str]) -> bool:
+def _known(part: object, kinds: frozenset[str]) -> bool:
     if part is None:
         return True
     if not isinstance(part, Mapping):
@@ -75,7 +74,7 @@ def _known(part: Any, kinds: frozenset[str]) -> bool:
     return kind in kinds
 
 
-def _shortens(part: Mapping[str, Any]) -> bool:
+def _shortens(part: Mapping[str, object]) -> bool:
     """Whether what a replacement puts in is no longer than what it takes out."""
     content, literal = part.get("content"), _literal(part)
     if not isinstance(content, str):
@@ -85,13 +84,13 @@ def _shortens(part: Mapping[str, Any]) -> bool:
     return _regex(part) in _PATTERNS and len(content) <= 1
 
 
-def _literal(part: Mapping[str, Any]) -> str | None:
+def _literal(part: Mapping[str, object]) -> str | None:
     pattern = part.get("pattern")
     text = pattern.get("String") if isinstance(pattern, Mapping) else None
     return text if isinstance(text, str) and text else None
 
 
-def _regex(part: Mapping[str, Any]) -> str | None:
+def _regex(part: Mapping[str, object]) -> str | None:
     pattern = part.get("pattern")
     text = pattern.get("Regex") if isinstance(pattern, Mapping) else None
     return text if isinstance(text, str) else None

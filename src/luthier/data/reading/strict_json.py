@@ -57,7 +57,7 @@ def line_too_long(name: str, line: int) -> LimitError:
     )
 
 
-def _row(value: Any, origin: Origin) -> Row | BadRow:
+def _row(value: object, origin: Origin) -> Row | BadRow:
     if isinstance(value, dict):
         return Row(value, origin)
     shown = json.dumps(value, ensure_ascii=False)
@@ -205,7 +205,7 @@ class _Array:
         line, column = self._place(position)
         return f"{self.name} line {line}, column {column + 1}"
 
-    def element(self) -> Any:
+    def element(self) -> object:
         while True:
             if len(self.text) - self.at > MAX_LINE_CHARS + _CHUNK_CHARS:
                 raise line_too_long(self.name, self._place(self.at)[0])

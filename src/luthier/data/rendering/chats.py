@@ -88,7 +88,7 @@ class Chats:
             self.notices.append(text)
 
 
-def require(facts: TemplateFacts, messages: Sequence[Message], tools: Sequence[Any]) -> None:
+def require(facts: TemplateFacts, messages: Sequence[Message], tools: Sequence[object]) -> None:
     """Refuse what a template has no place for in any row.
 
     Raises:

@@ -37,7 +37,7 @@ _MOST_DIGITS = 30
 _LINE, _WORD = re.compile(r"\n|\r"), re.compile(r"\S+")
 
 
-def filters() -> dict[str, Any]:
+def filters() -> dict[str, object]:
     """The filters by name."""
     found: dict[str, Any] = {name: FILTERS[name] for name in _AS_THEY_ARE}
     found |= {name: _before(FILTERS[name], _text) for name in _OF_TEXT}
@@ -67,11 +67,13 @@ def tests() -> dict[str, Any]:
     return known | {name: _comparing(known[name]) for name in _COMPARING}
 
 
-def _before(inner: Callable[..., Any], look: Callable[[Any], object]) -> Callable[..., Any]:
+def _before(
+    inner: Callable[..., object], look: Callable[[object], object]
+) -> Callable[..., object]:
     place = 1 if hasattr(inner, "jinja_pass_arg") else 0
 
     @functools.wraps(inner)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> object:
         if len(args) > place:
             kept = look(args[place])
             args = args if kept is None else (*args[:place], kept, *args[place + 1 :])
@@ -80,9 +82,9 @@ def _before(inner: Callable[..., Any], look: Callable[[Any], object]) -> Callabl
     return call
 
 
-def _comparing(inner: Callable[..., Any]) -> Callable[..., Any]:
+def _comparing(inner: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(inner)
-    def call(*args: Any) -> Any:
+    def call(*args: object) -> object:
         tick()
         for value in args:
             compared(value)
@@ -91,11 +93,11 @@ def _comparing(inner: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     return value if isinstance(value, jinja2.Undefined) else _measured(write(value), 1)
 
 
-def _escaped(value: Any) -> Any:
+def _escaped(value: object) -> object:
     return _measured(write(value), 9)
 
 
@@ -114,7 +116,7 @@ def _all(value: Any) -> Any:
     return value
 
 
-def _digits(value: Any) -> Any:
+def _digits(value: object) -> object:
     if isinstance(value, str) and len(value) > 1000:
         raise LimitReached(f"it reads a number of {len(value):,} characters")
     return value
@@ -141,7 +143,7 @@ def _list(value: Any) -> list[Any]:
     return found
 
 
-def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
+def _round(value: object, precision: int = 0, method: str = "common") -> object:
     if not isinstance(precision, int) or abs(precision) > _MOST_DIGITS:
         raise LimitReached(f"it rounds to {str(precision)[:30]} digits")
     return FILTERS["round"](compared(value), precision, method)
@@ -186,7 +188,7 @@ def concat(pieces: Iterable[str]) -> str:
     return "".join(kept)
 
 
-def _joined(*values: Any) -> str:
+def _joined(*values: object) -> str:
     """The operator `~`."""
     return concat(map(write, values))
 
@@ -197,7 +199,7 @@ def measure_replace(text: str, old: str, new: str) -> None:
     made(len(text) + times * len(new))
 
 
-def _replace(value: Any, old: Any, new: Any, count: int | None = None) -> str:
+def _replace(value: object, old: object, new: object, count: int | None = None) -> str:
     text, old, new = write(value), write(old), write(new)
     measure_replace(text, old, new)
     return text.replace(old, new, -1 if count is None else count)
@@ -223,7 +225,7 @@ def _tojson(
     return text
 
 
-def measure_split(text: str, name: str, arguments: tuple[Any, ...]) -> None:
+def measure_split(text: str, name: str, arguments: tuple[object, ...]) -> None:
     """Count the pieces of a text that is about to be split."""
     separator = arguments[0] if arguments else None
     if name == "splitlines":

@@ -11,7 +11,7 @@ turns that stood in the rendering of their own turn, parts of tool schemas.
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from luthier.data.rendering.chat_text import ChatText
 from luthier.data.rendering.drafts import Draft
@@ -30,7 +30,7 @@ from luthier.data.rendering.template import RowTemplateError
 from luthier.data.types import Message
 
 Messages = tuple[Message, ...]
-Tools = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, object]]
 
 EARLIER_THOUGHTS = "earlier_reasoning_left_out"
 EARLIER_TEXTS = "earlier_text_left_out"
@@ -85,7 +85,7 @@ class Kept:
 
     def __init__(self, chat: ChatText) -> None:
         self._chat = chat
-        self._shapes: set[tuple[Any, ...]] = set()
+        self._shapes: set[tuple[object, ...]] = set()
         self._tools: tuple[Tools, list[str]] | None = None
 
     def check(
@@ -293,7 +293,7 @@ def _proven(draft: Draft, twin: Draft, mark: str, parts: Sequence[Part]) -> _See
     return _Seen(text, places, _learned(draft), True)
 
 
-def _shape(row: _Row) -> tuple[Any, ...]:
+def _shape(row: _Row) -> tuple[object, ...]:
     """All that a template's choice of what to write may hang on, but for the texts themselves."""
     kinds: list[list[str]] = [[] for _ in row.messages]
     for part in row.parts:

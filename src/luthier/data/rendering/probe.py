@@ -14,7 +14,7 @@ from luthier.errors import TemplateError
 
 _SYSTEM, _USER, _ANSWER, _TOOL, _CALL = "qsystemq", "quserq", "qanswerq", "qtoolq", "qcallq"
 _KEY, _VALUE, _RESULT, _THOUGHT = "qkeyq", "qvalueq", "qresultq", "qthoughtq"
-_SCHEMA: Mapping[str, Any] = {
+_SCHEMA: Mapping[str, object] = {
     "name": _TOOL,
     "description": "d",
     "parameters": {"type": "object", "properties": {_KEY: {"type": "string", "description": "k"}}},

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from luthier.data.rendering import truncate
 from luthier.data.rendering.answers import (
@@ -52,8 +52,8 @@ from luthier.errors import DataError
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
 Truncation = Literal["prompt_start", "answer_end", "drop", "refuse"]
-Tools = Items[Mapping[str, Any]]
-Kwargs = Mapping[str, Any]
+Tools = Items[Mapping[str, object]]
+Kwargs = Mapping[str, object]
 
 UNLIMITED = 2**31 - 1
 """As `seq_length`: nothing is cut."""

@@ -229,7 +229,7 @@ def _raise_exception(message: object) -> NoReturn:
     raise jinja2.exceptions.TemplateError(str(message))
 
 
-def _plain_dict(*args: Any, **kwargs: Any) -> dict[str, Any]:
+def _plain_dict(*args: object, **kwargs: object) -> dict[str, object]:
     for value in args:
         written_length(value)
     return dict(*args, **kwargs)

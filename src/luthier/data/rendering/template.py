@@ -227,12 +227,12 @@ def refused(error: Exception) -> RowTemplateError:
     )
 
 
-def message_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def message_dicts(messages: Sequence[Message]) -> list[dict[str, object]]:
     """Messages as templates expect them, each key only where there is something to say."""
     return [_message_dict(message) for message in messages]
 
 
-def _message_dict(message: Message) -> dict[str, Any]:
+def _message_dict(message: Message) -> dict[str, object]:
     made: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning is not None:
         made |= {"reasoning_content": message.reasoning, "thinking": message.reasoning}
@@ -245,7 +245,7 @@ def _message_dict(message: Message) -> dict[str, Any]:
     return made
 
 
-def _call_dict(call: ToolCall) -> dict[str, Any]:
+def _call_dict(call: ToolCall) -> dict[str, object]:
     function = {"name": call.name, "arguments": dict(call.arguments)}
     made: dict[str, Any] = {"type": "function", "function": function}
     if call.id is not None:
@@ -253,7 +253,7 @@ def _call_dict(call: ToolCall) -> dict[str, Any]:
     return made
 
 
-def wrap_tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+def wrap_tool(tool: Mapping[str, object]) -> Mapping[str, object]:
     """A tool in the form of the OpenAI API, from that form or from its inner object."""
     return tool if "function" in tool else {"type": "function", "function": dict(tool)}
 

@@ -73,7 +73,7 @@ def measured(length: int) -> None:
         raise LimitReached(f"it makes a text of more than {TEMPLATE_TEXT:,} characters")
 
 
-def written_length(value: Any) -> int:
+def written_length(value: object) -> int:
     """Characters of a value as text, at least; a value within others counts once for each.
 
     Work is counted for every element, so that the count itself ends.
@@ -103,7 +103,7 @@ def written_length(value: Any) -> int:
     return total
 
 
-def write(value: Any) -> str:
+def write(value: object) -> str:
     """The text of a value, measured before it is made."""
     if isinstance(value, str):
         return value
@@ -148,7 +148,7 @@ def listed(values: Iterable[Any]) -> list[Any]:
 class Counted:
     """An iterable whose every element costs one unit of work."""
 
-    def __init__(self, inner: Iterable[Any]) -> None:
+    def __init__(self, inner: Iterable[object]) -> None:
         self._inner = inner
 
     def __iter__(self) -> Iterator[Any]:

@@ -40,7 +40,7 @@ _NORMAL, _UNKNOWN, _CONTROL, _USER, _BYTE = 1, 2, 3, 4, 6  # SentencePiece piece
 _UNIGRAM, _BPE = 1, 2  # SentencePiece model types
 
 
-def convert(source: Path) -> dict[str, Any]:
+def convert(source: Path) -> dict[str, object]:
     """The tokenizer.json object for a published file.
 
     Raises:
@@ -71,7 +71,7 @@ def _ranks(data: bytes) -> dict[bytes, int]:
     return ranks
 
 
-def _from_ranks(ranks: Mapping[bytes, int]) -> dict[str, Any]:
+def _from_ranks(ranks: Mapping[bytes, int]) -> dict[str, object]:
     names = _byte_names()
     vocabulary = {"".join(names[byte] for byte in token): rank for token, rank in ranks.items()}
     merges = []
@@ -231,7 +231,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
         at += size
 
 
-def _spm_bpe(pieces: list[_Piece]) -> dict[str, Any]:
+def _spm_bpe(pieces: list[_Piece]) -> dict[str, object]:
     ids = {piece.text: number for number, piece in enumerate(pieces)}
     usable = {piece.text for piece in pieces if piece.type in (_NORMAL, _USER)}
     merges: list[tuple[float, str, str]] = []
@@ -250,7 +250,7 @@ def _spm_bpe(pieces: list[_Piece]) -> dict[str, Any]:
     return {**model, "unk_token": unknown, "fuse_unk": True, "byte_fallback": fallback}
 
 
-def _spm_unigram(pieces: list[_Piece]) -> dict[str, Any]:
+def _spm_unigram(pieces: list[_Piece]) -> dict[str, object]:
     unknown = next((number for number, piece in enumerate(pieces) if piece.type == _UNKNOWN), None)
     fallback = any(piece.type == _BYTE for piece in pieces)
     vocabulary = [[piece.text, piece.score] for piece in pieces]
@@ -271,7 +271,7 @@ def _spm_normalizer(normal: Mapping[int, Any], *, prefix: bool) -> dict[str, Any
     return {"type": "Sequence", "normalizers": parts}
 
 
-def _spm_decoder(*, prefix: bool) -> dict[str, Any]:
+def _spm_decoder(*, prefix: bool) -> dict[str, object]:
     parts: list[dict[str, Any]] = [
         {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
         {"type": "ByteFallback"},
@@ -282,7 +282,7 @@ def _spm_decoder(*, prefix: bool) -> dict[str, Any]:
     return {"type": "Sequence", "decoders": parts}
 
 
-def _metaspace(*, prefix: bool) -> dict[str, Any]:
+def _metaspace(*, prefix: bool) -> dict[str, object]:
     scheme = "always" if prefix else "never"
     return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True}
 
@@ -292,7 +292,7 @@ def _metaspace(*, prefix: bool) -> dict[str, Any]:
 
 def _bpe(
     vocabulary: Mapping[str, int], merges: list[list[str]], *, ignore_merges: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "type": "BPE",
         "dropout": None,
@@ -307,7 +307,7 @@ def _bpe(
     }
 
 
-def _byte_level(*, use_regex: bool = True) -> dict[str, Any]:
+def _byte_level(*, use_regex: bool = True) -> dict[str, object]:
     return {
         "type": "ByteLevel",
         "add_prefix_space": False,
@@ -324,12 +324,12 @@ def _byte_names() -> dict[int, str]:
     return names | {byte: chr(256 + at) for at, byte in enumerate(others)}
 
 
-def _added(text: str, number: int, *, special: bool) -> dict[str, Any]:
+def _added(text: str, number: int, *, special: bool) -> dict[str, object]:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {"id": number, "content": text, **flags, "special": special}
 
 
-def _bos_first(text: str, number: int) -> dict[str, Any]:
+def _bos_first(text: str, number: int) -> dict[str, object]:
     bos = {"SpecialToken": {"id": text, "type_id": 0}}
     one, two = ({"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B"))
     tokens = {text: {"id": text, "ids": [number], "tokens": [text]}}
@@ -344,12 +344,12 @@ def _bos_first(text: str, number: int) -> dict[str, Any]:
 def _definition(
     *,
     model: dict[str, Any],
-    added: list[dict[str, Any]],
-    normalizer: dict[str, Any] | None = None,
-    pre_tokenizer: dict[str, Any] | None = None,
-    decoder: dict[str, Any] | None = None,
-    post_processor: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    added: list[dict[str, object]],
+    normalizer: dict[str, object] | None = None,
+    pre_tokenizer: dict[str, object] | None = None,
+    decoder: dict[str, object] | None = None,
+    post_processor: dict[str, object] | None = None,
+) -> dict[str, object]:
     return {
         "version": "1.0",
         "truncation": None,

@@ -39,7 +39,7 @@ def problem_of(
     return f"added_tokens.json gives {wrong[0][:40]!r} no id" if wrong else None
 
 
-def _is_token(token: Mapping[str, Any]) -> bool:
+def _is_token(token: Mapping[str, object]) -> bool:
     return (
         isinstance(token.get("content"), str)
         and type(token.get("id")) is int

@@ -257,7 +257,7 @@ def _ids(encoder: FastTokenizer, text: str) -> Ids:
 class _Finder:
     """Finds control tokens in text, leftmost and longest first, as the published tokenizers do."""
 
-    def __init__(self, control: Sequence[Mapping[str, Any]], ids: Mapping[str, int]) -> None:
+    def __init__(self, control: Sequence[Mapping[str, object]], ids: Mapping[str, int]) -> None:
         flags = {token["content"]: token for token in control}
         texts = sorted(ids, key=lambda text: (-len(text), text))
         pattern = "|".join(re.escape(text) for text in texts)
@@ -324,14 +324,14 @@ def _additional(config: Mapping[str, Any]) -> list[str]:
     return [text for value in values if (text := token_text(value))]
 
 
-def _adds_bos(config: Mapping[str, Any], definition: Mapping[str, Any], bos: str) -> bool:
+def _adds_bos(config: Mapping[str, object], definition: Mapping[str, object], bos: str) -> bool:
     if isinstance(flag := config.get("add_bos_token"), bool):
         return flag
     found = json.dumps((definition.get("post_processor") or {}), ensure_ascii=False)
     return "TemplateProcessing" in found and json.dumps(bos, ensure_ascii=False) in found
 
 
-def _without_prefix(definition: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
+def _without_prefix(definition: Mapping[str, object]) -> tuple[dict[str, object] | None, bool]:
     """The same tokenizer without the space it puts before a text, or None if it puts none.
 
     Returns:
@@ -340,7 +340,7 @@ def _without_prefix(definition: Mapping[str, Any]) -> tuple[dict[str, Any] | Non
     """
     changed = first_only = False
 
-    def strip(part: Any) -> Any:
+    def strip(part: object) -> object:
         nonlocal changed, first_only
         if isinstance(part, list):
             return [kept for item in part if (kept := strip(item)) is not None]

@@ -120,7 +120,7 @@ def _no_tokenizer(folder: Path, problem: str) -> TokenizerError:
     )
 
 
-def _problem(definition: Any) -> str:
+def _problem(definition: object) -> str:
     """What is wrong with the kinds of a tokenizer's parts; empty if nothing is."""
     if not isinstance(definition, dict):
         return f"it is {kind_of(definition)}"

@@ -303,7 +303,7 @@ def _settle_ends(folder: Path, source: ModelSource) -> tuple[tuple[str, ...], En
     return (said,) if said else (), ends
 
 
-def _rendering(source: ModelSource) -> dict[str, Any]:
+def _rendering(source: ModelSource) -> dict[str, object]:
     """How the training rendered; for an adapter from elsewhere, the family's template."""
     if how := recorded_rendering(source):
         return how
@@ -319,7 +319,7 @@ def _logits(model: Any, ids: Tensor) -> Tensor:
     return logits
 
 
-def _distance(model: Any, tokens: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+def _distance(model: object, tokens: Sequence[Tensor], others: Sequence[Tensor]) -> float:
     """Root mean square difference between the model's logits and others."""
     squares, count = 0.0, 0
     for ids, other in zip(tokens, others, strict=True):

@@ -32,7 +32,8 @@ class Rendering:
 def open_rendering(source: ModelSource) -> Rendering:
     """Rendering as in the training of this result; a base model's own otherwise."""
     renderer, notices = open_dialogue(source)
-    system_prompt = recorded_rendering(source).get("system_prompt")
+    said = recorded_rendering(source).get("system_prompt")
+    system_prompt = said if isinstance(said, str) else None
     return Rendering(renderer.tokenizer, renderer, system_prompt, list(notices))
 
 

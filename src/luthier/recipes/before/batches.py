@@ -6,7 +6,6 @@ only until a micro-batch is full; behind that it takes more time a step, and no 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from luthier.gallery import find_model
 from luthier.planner.data_shape import DataShape
@@ -69,7 +68,7 @@ class BatchTable:
     largest: tuple[int, ...]
     assumption: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values."""
         return asdict(self)
 

@@ -29,7 +29,7 @@ LENGTHS = (512, 1024, 2048, 4096)
 Counts = NDArray[np.float64]
 
 
-def estimate(settings: Settings) -> dict[str, Any]:
+def estimate(settings: Settings) -> dict[str, object]:
     """Tokens of the rows of `dataset` for `model`; no weight is looked at, nothing is fetched.
 
     Returns:
@@ -64,7 +64,7 @@ def estimate(settings: Settings) -> dict[str, Any]:
 
 def guess_lengths(
     settings: Settings, samples: list[Sample]
-) -> tuple[Counts, Counts, Counts, dict[str, Any]]:
+) -> tuple[Counts, Counts, Counts, dict[str, object]]:
     """Tokens of each sample without the model's tokenizer: in all, longest sequence, learned ones.
 
     Returns:
@@ -99,7 +99,7 @@ def _row(rendered: Example | BadRow | DataError) -> tuple[int, int, int] | None:
 
 def _estimated(
     settings: Settings, samples: list[Sample]
-) -> tuple[dict[str, Any], Counts, Counts, Counts]:
+) -> tuple[dict[str, object], Counts, Counts, Counts]:
     model = find_model(settings.model)
     size = model.architecture.get("vocab_size") if model is not None else None
     if not isinstance(size, int):

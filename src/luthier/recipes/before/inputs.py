@@ -34,7 +34,7 @@ class Inputs:
     train: list[Example]
     held_out: list[Example]
     report: dict[str, Any]
-    ledger: list[dict[str, Any]]
+    ledger: list[dict[str, object]]
     notices: list[str] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
     renderer: Renderer | None = None

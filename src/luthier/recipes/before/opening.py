@@ -121,7 +121,7 @@ def open_dialogue(source: ModelSource) -> tuple[Renderer, tuple[str, ...]]:
         settings,
         open_tokenizer(source),
         gallery_template=source.family.chat_template,
-        now=datetime.fromisoformat(then) if then else datetime.now(UTC),
+        now=datetime.fromisoformat(str(then)) if then else datetime.now(UTC),
         seq_length=UNLIMITED,
     )
 

@@ -53,7 +53,7 @@ class Planned:
 
 def make_plan(
     config: Path | Mapping[str, Any] | None,
-    flags: Mapping[str, Any] | None = None,
+    flags: Mapping[str, object] | None = None,
     *,
     device: Device | None = None,
 ) -> Planned:
@@ -74,7 +74,7 @@ def make_plan(
 
         resolved = agree_with_start(resolved, source)
         settings = resolved.settings
-        architecture: Mapping[str, Any] = source.config
+        architecture: Mapping[str, object] = source.config
     else:
         architecture = _from_gallery(settings.model)
     resolved = follow_card(resolved, settings.model if source is None else source.name)
@@ -96,7 +96,7 @@ def make_plan(
     return Planned(decided, architecture, data)
 
 
-def _load(config: Path | Mapping[str, Any] | None, flags: Mapping[str, Any]) -> Resolved:
+def _load(config: Path | Mapping[str, object] | None, flags: Mapping[str, object]) -> Resolved:
     """Settings, with a place holder where no data are named."""
     names = set(flags)
     if isinstance(config, Mapping):
@@ -119,7 +119,7 @@ def _at_hand(settings: Settings) -> "ModelSource | None":
     return resolve_local(settings.model)
 
 
-def _from_gallery(model: str) -> Mapping[str, Any]:
+def _from_gallery(model: str) -> Mapping[str, object]:
     known = find_model(model)
     if known is not None and known.architecture:
         return known.architecture

@@ -13,7 +13,7 @@ from luthier.recipes.before.opening import Opening, open_run
 from luthier.sources.source import resolve_source
 
 
-def preview(settings: Settings, line: int) -> dict[str, Any]:
+def preview(settings: Settings, line: int) -> dict[str, object]:
     """One row as training gets it.
 
     Args:
@@ -35,7 +35,7 @@ def preview(settings: Settings, line: int) -> dict[str, Any]:
     return {**shown, "notices": [*opening.notices, *opening.renderer.notices]}
 
 
-def previews(settings: Settings, *, first: int, count: int) -> dict[str, Any]:
+def previews(settings: Settings, *, first: int, count: int) -> dict[str, object]:
     """Several rows, bad ones included, in the order of their lines.
 
     Args:
@@ -53,7 +53,7 @@ def previews(settings: Settings, *, first: int, count: int) -> dict[str, Any]:
     everything.sort(key=lambda one: (places.get(one.origin.file, 0), one.origin.line))
     rows: list[dict[str, Any]] = []
     for sample in everything[first - 1 : first - 1 + count]:
-        where: dict[str, Any] = {"row": str(sample.origin), "line": sample.origin.line}
+        where: dict[str, object] = {"row": str(sample.origin), "line": sample.origin.line}
         if isinstance(sample, BadRow):
             rows.append({**where, "bad": sample.reason})
             continue
@@ -68,7 +68,7 @@ def _opened(settings: Settings) -> Opening:
     return open_run(settings, resolve_source(settings.model, revision=settings.revision))
 
 
-def _shown(renderer: Renderer, sample: Sample) -> dict[str, Any]:
+def _shown(renderer: Renderer, sample: Sample) -> dict[str, object]:
     rendered = renderer.render(sample)
     explained = renderer.explain(sample)
     wholes = [marks.ids_of(pieces) for pieces in explained]
@@ -138,7 +138,7 @@ def _learned(rendered: Any) -> list[int]:
     return [int((sequence.weights > 0).sum()) for sequence in rendered.sequences]
 
 
-def _cut(rendered: Any) -> dict[str, int] | None:
+def _cut(rendered: object) -> dict[str, int] | None:
     cut = getattr(rendered, "cut", None)
     if cut is None:
         return None

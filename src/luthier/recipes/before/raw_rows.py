@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from luthier.data.doctor.stream import Reading
 from luthier.data.formats.detect import FIELD_NAMES
@@ -14,7 +13,7 @@ LONGEST_CELL = 2_000
 LOOKED_AT = 20
 
 
-def raw_rows(file: str | Path, *, count: int, encoding: str | None = None) -> dict[str, Any]:
+def raw_rows(file: str | Path, *, count: int, encoding: str | None = None) -> dict[str, object]:
     """Rows before anything is made of them; what cannot be read is left out here.
 
     Args:
@@ -40,7 +39,7 @@ def raw_rows(file: str | Path, *, count: int, encoding: str | None = None) -> di
     }
 
 
-def _shown(row: Row) -> Mapping[str, Any]:
+def _shown(row: Row) -> Mapping[str, object]:
     return {
         str(name): value if not isinstance(value, str) else value[:LONGEST_CELL]
         for name, value in row.fields.items()

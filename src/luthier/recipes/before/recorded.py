@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from luthier.bounded import decode
 from luthier.config.settings import Settings
@@ -11,7 +10,9 @@ from luthier.errors import TemplateError
 from luthier.sources.source import ModelSource
 
 
-def rendering(settings: Settings, template: TemplateText | None, now: datetime) -> dict[str, Any]:
+def rendering(
+    settings: Settings, template: TemplateText | None, now: datetime
+) -> dict[str, object]:
     """What `rendering.json` of a result says, so that chat, evaluation and export render alike."""
     return {
         "apply_chat_template": settings.apply_chat_template,
@@ -23,7 +24,7 @@ def rendering(settings: Settings, template: TemplateText | None, now: datetime) 
     }
 
 
-def recorded_rendering(source: ModelSource) -> dict[str, Any]:
+def recorded_rendering(source: ModelSource) -> dict[str, object]:
     """The same, read back; empty if nothing is known."""
     for folder in (source.adapter, source.base):
         path = folder / "rendering.json" if folder else None
@@ -38,7 +39,7 @@ _FIELDS = {
 }  # fmt: skip
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         body = decode(path.read_text("utf-8"))
         if not isinstance(body, dict):

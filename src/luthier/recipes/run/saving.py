@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +93,7 @@ class Keeper:
         """The trained weights by name."""
         return {name: weight.detach() for name, weight in self.updater.trained.items()}
 
-    def save(self, step: int, extra: Mapping[str, Any]) -> Path | None:
+    def save(self, step: int, extra: Mapping[str, object]) -> Path | None:
         """Write the state after `step`; only the first rank writes, all wait for it.
 
         Args:

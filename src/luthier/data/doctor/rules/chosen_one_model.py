@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
@@ -69,6 +68,6 @@ class ChosenOneModel(Rule):
         return self.finding(detail, count=count, params=params)
 
 
-def _name(fields: Mapping[str, Any], column: str) -> str | None:
+def _name(fields: Mapping[str, object], column: str) -> str | None:
     value = fields.get(column)
     return value if isinstance(value, str) else None

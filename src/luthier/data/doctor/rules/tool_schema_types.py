@@ -1,7 +1,6 @@
 """Tool schemas with types that JSON Schema does not know."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from luthier.data.doctor.row import CheckedRow
 from luthier.data.doctor.rule import Rule
@@ -27,7 +26,7 @@ class ToolSchemaTypes(Rule):
         return ", ".join(f'"type": "{kind}"' for kind in found[:5]) or None
 
 
-def unknown_types(tools: Any) -> Iterator[str]:
+def unknown_types(tools: object) -> Iterator[str]:
     """Types of the parameters of tools, or of the JSON of tools, that JSON Schema does not know."""
     if isinstance(tools, str) and tools.lstrip()[:1] in ("[", "{"):
         try:
@@ -40,7 +39,7 @@ def unknown_types(tools: Any) -> Iterator[str]:
             yield from _types(inner.get("parameters"))
 
 
-def _types(schema: Any) -> Iterator[str]:
+def _types(schema: object) -> Iterator[str]:
     if not isinstance(schema, dict):
         return
     kinds = schema.get("type")
