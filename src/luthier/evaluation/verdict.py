@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from luthier.json_values import JsonObject
 from luthier.evaluation.interval import Interval
 from luthier.evaluation.metrics import Metric, RowResult, difference, metrics_of
 
@@ -23,7 +24,7 @@ class Verdict:
     difference: Interval
     word: Word
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> JsonObject:
         """Plain values."""
         found = self.difference
         return {
