@@ -79,9 +79,9 @@ def modelfile_of(source: ModelSource, file: str) -> str:
     names = {number: token for token, number in tokenizer.special_tokens.items()}
     stops = [names[number] for number in [*ends, *renderer.stop_ids] if number in names]
     sampling = {
-        theirs: float(generation[ours])
+        theirs: float(value)
         for ours, theirs in _SAMPLING.items()
-        if isinstance(generation.get(ours), int | float)
+        if isinstance(value := generation.get(ours), int | float)
     }
     return modelfile(
         file, around, stops=list(dict.fromkeys(stops)), context=context_of(source.config),
