@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from luthier.json_values import JsonObject
 from luthier.evaluation.interval import Interval
 from luthier.evaluation.metrics import Metric, RowResult, difference, metrics_of
+from luthier.json_values import JsonObject
 
 Word = Literal["better", "worse", "no difference shown"]
 
