@@ -35,6 +35,7 @@ MORE_ON_PURPOSE = {"data/doctor/rules": 53}  # one rule a file: a table, not a r
 LONGER_ON_PURPOSE = {
     "engine/loop.py:_one_step": 80,  # the loop: one step from micro-batches to update, read at once
 }
+SAID_TWICE: dict[str, list[str]] = {}  # public classes of one name, with the modules and the reason
 QUADRATIC_ON_PURPOSE: dict[str, list[int]] = {}
 LIGHT = (
     "config",
@@ -107,6 +108,83 @@ def test_rows_are_opened_in_one_place():
     assert {one for one in callers if not one.startswith("data/")} == {"recipes/before/opening.py"}
     asks = [name_of(path) for path in FILES if "context_length(" in path.read_text("utf-8")]
     assert [one for one in asks if one.startswith("recipes/")] == ["recipes/before/opening.py"]
+
+
+def test_a_public_class_name_means_one_thing():
+    found: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(name_of(path))
+    twice = {name: sorted(where) for name, where in found.items() if len(where) > 1}
+    assert twice == {name: sorted(where) for name, where in SAID_TWICE.items()}
+
+
+EMPTY_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "its",
+        "it",
+        "is",
+        "be",
+        "by",
+        "in",
+        "on",
+        "to",
+        "for",
+        "and",
+        "or",
+        "this",
+        "that",
+        "these",
+        "with",
+        "as",
+        "one",
+        "what",
+        "all",
+        "which",
+        "whether",
+        "at",
+        "into",
+        "from",
+    ]
+)
+
+
+def stem(word):
+    word = word.lower()
+    end = next((end for end in ("ing", "ed", "es", "s", "e") if word.endswith(end)), "")
+    return word[: -len(end)] if end and len(word) - len(end) >= 3 else word
+
+
+def ritual_docstrings(tree):
+    """Names whose docstring has no word that name and arguments do not have."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        text = ast.get_docstring(node)
+        names = [node.name]
+        if not isinstance(node, ast.ClassDef):
+            names += [one.arg for one in (*node.args.args, *node.args.kwonlyargs)]
+        parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", " ".join(names))
+        said = {stem(word) for word in re.findall(r"[A-Za-z]+", text or "")}
+        if text and not said - {stem(word) for word in (*parts, *EMPTY_WORDS)}:
+            yield node.name
+
+
+def test_a_docstring_that_repeats_the_name_is_seen():
+    ritual = 'def read_rows(path):\n    """Read the rows of the path."""'
+    useful = 'def read_rows(path):\n    """Rows in order, blank lines left out."""'
+    assert [*ritual_docstrings(ast.parse(ritual))] == ["read_rows"]
+    assert [*ritual_docstrings(ast.parse(useful))] == []
+
+
+def test_a_docstring_says_more_than_the_name():
+    found = {name_of(path): [*ritual_docstrings(ast.parse(path.read_text()))] for path in FILES}
+    assert {name: names for name, names in found.items() if names} == {}
 
 
 STARTS = re.compile(

@@ -30,7 +30,7 @@ class TooMuchJsonError(RefusedJsonError):
     """More keys or levels than the limit."""
 
 
-class Decoder:
+class JsonDecoder:
     """The parser with its limits.
 
     Args:
@@ -140,9 +140,9 @@ def _check_depth(value: object) -> None:
     raise _too_deep()
 
 
-_STRICT = Decoder()
-_LENIENT = Decoder(same_twice=True)
-_OURS = Decoder(ours=True)
+_STRICT = JsonDecoder()
+_LENIENT = JsonDecoder(same_twice=True)
+_OURS = JsonDecoder(ours=True)
 
 
 def decode(text: str | bytes, *, same_twice: bool = False) -> Any:

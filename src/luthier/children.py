@@ -72,7 +72,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ChildOutput:
     """How a child ended: its exit status (minus the signal, if one ended it), and what it wrote."""
 
     status: int
@@ -183,7 +183,7 @@ def run(
     timeout_s: float,
     environment: Mapping[str, str] | None = None,
     bounds: Bounds = UNBOUNDED,
-) -> Done:
+) -> ChildOutput:
     """Start a child, hand it `text` on standard input, and wait for its end.
 
     Raises:
@@ -201,14 +201,16 @@ def run(
     return finish(child, text, timeout_s=timeout_s)
 
 
-def finish(child: Child, text: str, *, timeout_s: float) -> Done:
+def finish(child: Child, text: str, *, timeout_s: float) -> ChildOutput:
     """Hand a child with three pipes its input and wait for its end, as `run` does."""
     try:
         out, err = child.communicate(text.encode(), timeout=timeout_s)
     finally:
         if child.returncode is None:
             end(child)
-    return Done(child.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+    return ChildOutput(
+        child.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+    )
 
 
 def kill(child: Child) -> None:

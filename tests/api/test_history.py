@@ -7,7 +7,7 @@ import sys
 import time
 
 from luthier.runs.tail import Tail
-from luthier.service.http.live.columns import Columns
+from luthier.service.http.live.columns import FigureColumns
 from luthier.service.http.live.history import History
 
 
@@ -28,7 +28,7 @@ def write(path, *events):
 
 
 def test_few_points_are_given_as_they_are():
-    columns = Columns()
+    columns = FigureColumns()
     for x in range(5):
         columns.add(x, {"loss": x / 2, "accuracy": None if x % 2 else 1.0})
     xs, series = columns.read(100)
@@ -38,7 +38,7 @@ def test_few_points_are_given_as_they_are():
 
 def test_thinning_keeps_extremes_ends_and_equal_lengths():
     random.seed(0)
-    columns, values = Columns(256), [random.random() for _ in range(100_000)]
+    columns, values = FigureColumns(256), [random.random() for _ in range(100_000)]
     values[31_337], values[77_777] = 50.0, -50.0
     for x, value in enumerate(values):
         columns.add(x, {"loss": value, "late": value if x > 60_000 else None})

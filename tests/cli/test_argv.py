@@ -1,9 +1,12 @@
 """No flag swallows the next word, and nothing else is lost either."""
 
 import pytest
+from typer.main import get_command
 
 from luthier.cli.argv import normalise
-from luthier.cli.flags import normalise_settings
+from luthier.cli.flags import OTHER, normalise_settings
+from luthier.cli.main import COMMANDS, SWITCHES, TAKE_SETTINGS, build
+from luthier.config.settings import Settings
 from luthier.errors import UsageError
 
 BOOLEANS = {"flag_a": frozenset(), "flag_b": frozenset({"auto"})}
@@ -76,3 +79,31 @@ def test_names_that_are_no_setting_are_kept_for_the_reader():
         "x.yaml",
         "--also=h=1",
     ]
+
+
+def commands_with_settings():
+    """Every command that takes settings, with its own options; by its path."""
+
+    def below(command, path=()):
+        if hasattr(command, "commands"):
+            for name, one in command.commands.items():
+                yield from below(one, (*path, name))
+        else:
+            yield path, command
+
+    for name in COMMANDS:
+        for path, command in below(get_command(build(name))):
+            options = [one for one in command.params if one.param_type_name == "option"]
+            if path[:1] == (name,) and "help_settings" in {one.name for one in options}:
+                hidden = {*Settings.model_fields, OTHER}
+                yield path, [one for one in options if one.name not in hidden]
+
+
+def test_the_table_of_commands_with_settings_is_that_of_their_parsers():
+    taken, switches = {}, set()
+    for path, options in commands_with_settings():
+        names = {one.opts[0].removeprefix("--").replace("-", "_"): one.is_flag for one in options}
+        taken[path] = frozenset(name for name, is_flag in names.items() if not is_flag)
+        switches |= {name for name, is_flag in names.items() if is_flag}
+    assert taken == TAKE_SETTINGS
+    assert switches == SWITCHES

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from luthier.cli.commands import demo
-from luthier.cli.drawing.watcher import Watcher
+from luthier.cli.drawing.watcher import RunDisplay
 from luthier.recipes.demo import DemoResult, SideBySide
 from luthier.runs.ended import RunResult
 
@@ -13,7 +13,7 @@ def ended(**figures):
 
 
 def test_stages_and_summary(capsys, tmp_path):
-    with Watcher(brief=True) as watcher:
+    with RunDisplay(brief=True) as watcher:
         show = demo._stage(watcher)
         show("data", {"pieces": [("<user>2+2", 0.0), ("4", 1.0), ("<end>", 1.0)], "file": "f"})
         watcher.on_event({"type": "notice", "text": "not shown"})

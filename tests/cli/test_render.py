@@ -5,7 +5,7 @@ import json
 import pytest
 
 from luthier.cli.drawing import render
-from luthier.cli.drawing.watcher import Watcher
+from luthier.cli.drawing.watcher import RunDisplay
 from luthier.events import (
     CheckpointSaved,
     DataRead,
@@ -78,7 +78,7 @@ EVENTS = [
 
 
 def test_a_run_off_a_terminal_is_plain_lines_and_no_flood(capsys):
-    with Watcher() as watcher:
+    with RunDisplay() as watcher:
         for event in EVENTS:
             watcher.on_event(event)
     assert capsys.readouterr().out.splitlines() == [
@@ -99,7 +99,7 @@ def test_a_run_off_a_terminal_is_plain_lines_and_no_flood(capsys):
 
 
 def test_json_is_one_event_a_line_whatever_it_holds(capsys):
-    with Watcher(as_json=True) as watcher:
+    with RunDisplay(as_json=True) as watcher:
         watcher.on_event(Step(step=1, loss=float("nan")))
         watcher.on_event({"type": "notice", "text": "x"})
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -112,7 +112,7 @@ def test_a_terminal_gets_a_bar_with_loss_speed_and_time_left(capsys, monkeypatch
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with Watcher() as watcher:
+    with RunDisplay() as watcher:
         for event in EVENTS:
             watcher.on_event(event)
     out = capsys.readouterr().out
@@ -147,7 +147,7 @@ def test_a_log_fits_80_columns_and_pairs_have_one_line(capsys, monkeypatch):
     path = (
         "/a/path/that/is/longer/than/a/line/and/may/not/be/broken/or/it/could/not/be/pasted/again"
     )
-    with Watcher() as watcher:
+    with RunDisplay() as watcher:
         watcher.on_event(Notice(text="a sentence that is longer than a terminal has columns " * 3))
         watcher.on_event(Evaluated(step=0, metrics=pairs))
         watcher.on_event(Started(model="m", path=path))

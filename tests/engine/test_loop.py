@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from luthier.engine import loop
 from luthier.engine.evaluate import evaluate
-from luthier.engine.loop import LoopState, Step, train
+from luthier.engine.loop import LoopState, StepShare, train
 from luthier.engine.optim import Updater
 from luthier.errors import NonFiniteError, OutOfMemoryError
 from luthier.objectives.sft import sft
@@ -44,12 +44,12 @@ class Bench:
         self.poison_step = -1
         self.reports: list[float] = []
 
-    def plan(self, number: int) -> Step[Batch]:
+    def plan(self, number: int) -> StepShare[Batch]:
         rows = [row(index) for index in range(ROWS)]
         cuts = [rows[start : start + self.micro_rows] for start in range(0, ROWS, self.micro_rows)]
         batches = [Batch(*map(torch.cat, zip(*cut, strict=True))) for cut in cuts]
         self.number = number
-        return Step(
+        return StepShare(
             number, sum(float(b.weight_S.sum()) for b in batches), batches, 1, "rows 1 to 6"
         )
 

@@ -12,7 +12,7 @@ from luthier.evaluation.interval import (
     student_quantile,
     wilson_interval,
 )
-from luthier.evaluation.metrics import BY_NAME, Part, RowResult
+from luthier.evaluation.metrics import BY_NAME, RowResult, RowShare
 from luthier.evaluation.verdict import verdict
 
 RUNS, ROWS = 2_000, 60
@@ -100,7 +100,7 @@ def _normal(x):
 
 
 def row(number, **parts):
-    return RowResult(f"row {number}", "q", "a", {n: Part(*part) for n, part in parts.items()})
+    return RowResult(f"row {number}", "q", "a", {n: RowShare(*part) for n, part in parts.items()})
 
 
 def test_a_model_that_answers_twice_shows_no_difference_95_times_in_100():

@@ -15,7 +15,7 @@ from luthier.engine.distribution import Ranks
 from luthier.engine.loop import train
 from luthier.engine.optim import Updater
 from luthier.planner.activations import moments
-from luthier.planner.data_shape import Cut, DataShape
+from luthier.planner.data_shape import DataShape, StepShape
 from luthier.planner.device import this_machine
 from luthier.planner.plan import how_of
 from luthier.planner.shape import Shape
@@ -140,7 +140,7 @@ def test_the_peak_is_what_the_allocator_records(tmp_path, family, settings):
     recompute = resolved.gradient_checkpointing == "full"
     predicted = max(
         moment.total
-        for work in DataShape.of(rows).largest(Cut(ROWS, 700)).largest
+        for work in DataShape.of(rows).largest(StepShape(ROWS, 700)).largest
         for moment in moments(
             Shape.from_config(source.config), how, device, work, recompute=recompute
         )

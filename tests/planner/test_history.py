@@ -6,11 +6,11 @@ import pytest
 
 from luthier.planner import history
 from luthier.planner.device import Device, this_machine
-from luthier.planner.history import Done, learned_runtime, rate_of, record
+from luthier.planner.history import PastRun, learned_runtime, rate_of, record
 from luthier.units import GIB, MIB
 
 HERE = this_machine()
-RUN = Done(HERE.name, "float32", "lora", 10**8, 5e10, GIB, GIB, 600 * MIB)
+RUN = PastRun(HERE.name, "float32", "lora", 10**8, 5e10, GIB, GIB, 600 * MIB)
 
 
 def test_without_history_the_rate_is_a_guess_with_a_wide_interval():

@@ -8,7 +8,7 @@ import pytest
 
 from luthier.config import read
 from luthier.data.types import Example, Origin, Sequence
-from luthier.planner.data_shape import Cut, DataShape
+from luthier.planner.data_shape import DataShape, StepShape
 from luthier.planner.device import Device
 from luthier.planner.marks import verdict
 from luthier.planner.memory import PARTS
@@ -133,7 +133,7 @@ def test_shorter_rows_take_less_and_are_real():
 
 def test_the_largest_micro_batch_is_the_one_that_training_cuts():
     rows = [example(10, n) for n in (30, 90, 30, 50)]
-    cuts = DataShape.of(rows).largest(Cut(4, 100, share=False))
+    cuts = DataShape.of(rows).largest(StepShape(4, 100, share=False))
     assert max(work.tokens for work in cuts.largest) == 99  # the last target is not read
     assert cuts.largest[0].micro_batches == len(cuts.samples[0])
     shared = DataShape.of([example(80, 20, 40)] * 4)

@@ -21,7 +21,7 @@ from luthier.errors import (
 )
 from luthier.runs import device_lease
 from luthier.runs.place import make_way
-from luthier.service.chat_processes import Chats
+from luthier.service.chat_processes import ChatProcesses
 from luthier.service.helper_processes import Helpers
 from luthier.units import GIB
 from luthier.worker.chat_process import ChatWorker
@@ -79,13 +79,13 @@ def test_a_helper_is_bounded_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def chats(tmp_path: Path) -> Iterator[Chats]:
-    made = Chats("cpu", tmp_path / "chat.log", idle_s=300)
+def chats(tmp_path: Path) -> Iterator[ChatProcesses]:
+    made = ChatProcesses("cpu", tmp_path / "chat.log", idle_s=300)
     yield made
     made.close()
 
 
-def test_chat_answers_streams_and_gives_the_device_back(chats: Chats) -> None:
+def test_chat_answers_streams_and_gives_the_device_back(chats: ChatProcesses) -> None:
     events = list(chats.complete(ASK))
     assert events[0] == {"type": "loading", "model": "starter"}
     assert events[-1]["type"] == "usage"
@@ -127,7 +127,7 @@ def test_chat_answers_streams_and_gives_the_device_back(chats: Chats) -> None:
 
 
 def test_an_idle_chat_ends_by_itself(tmp_path: Path) -> None:
-    chats = Chats("cpu", tmp_path / "chat.log", idle_s=0.3)
+    chats = ChatProcesses("cpu", tmp_path / "chat.log", idle_s=0.3)
     try:
         list(chats.complete(ASK))
         deadline = time.monotonic() + 10
@@ -177,7 +177,7 @@ def test_a_helper_checks_and_advises(rows: Path) -> None:
 
 
 def test_a_chat_that_is_being_started_does_not_hold_up_the_queue(tmp_path: Path) -> None:
-    chats = Chats("cpu", tmp_path / "chat.log")
+    chats = ChatProcesses("cpu", tmp_path / "chat.log")
     answers: list[bool] = []
     with chats._lock:  # as while a process imports its libraries
         asking = threading.Thread(target=lambda: answers.append(chats.release()), daemon=True)

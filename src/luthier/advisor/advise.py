@@ -5,7 +5,7 @@ from typing import Any
 
 from luthier.advisor.facts import Facts
 from luthier.advisor.reason import Advice, Reason
-from luthier.advisor.rules import REMARKS, TABLE, Rule
+from luthier.advisor.rules import REMARKS, TABLE, AdviceRule
 from luthier.advisor.speech import catalogue
 
 
@@ -34,7 +34,7 @@ def advise(facts: Facts, *, fixed: Mapping[str, object] | None = None, lang: str
     return Advice(settings, reasons, remarks, lang)
 
 
-def _applied(rule: Rule, facts: Facts, chosen: dict[str, object]) -> Reason:
+def _applied(rule: AdviceRule, facts: Facts, chosen: dict[str, object]) -> Reason:
     return Reason(
         rule.setting,
         rule.value(facts, chosen),

@@ -16,7 +16,7 @@ TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 
 
-class Client:
+class ServiceClient:
     """Talks to one server.
 
     Args:

@@ -63,7 +63,7 @@ class CheckpointInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedCheckpoint:
     """A checkpoint that was verified byte by byte."""
 
     step: int
@@ -137,7 +137,9 @@ def save_checkpoint(
     )
 
 
-def load_latest(run_checkpoints: Path, *, device: torch.device | str = "cpu") -> Loaded | None:
+def load_latest(
+    run_checkpoints: Path, *, device: torch.device | str = "cpu"
+) -> LoadedCheckpoint | None:
     """The newest checkpoint that is intact; None when nothing was ever saved.
 
     Raises:
@@ -164,7 +166,7 @@ def load_latest(run_checkpoints: Path, *, device: torch.device | str = "cpu") ->
     return None
 
 
-def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Loaded:
+def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> LoadedCheckpoint:
     """One checkpoint, every hash verified first.
 
     Raises:
@@ -178,7 +180,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Loaded
             why="its name must be that of its step, or an older state could pass for a newer one",
             fix=f"mv '{path}' '{path.with_name(checkpoint_name(record['step']))}'",
         )
-    return Loaded(
+    return LoadedCheckpoint(
         step=record["step"],
         tensors={
             stem: load_file(path / f"{stem}.safetensors", device=str(device))
@@ -222,7 +224,11 @@ def check_fingerprints(
 
 
 def check_tensors(
-    loaded: Loaded, stem: str, expected: Mapping[str, Tensor], *, subject: str = "trained weights"
+    loaded: LoadedCheckpoint,
+    stem: str,
+    expected: Mapping[str, Tensor],
+    *,
+    subject: str = "trained weights",
 ) -> None:
     """Refuse a group of tensors whose names, shapes or dtypes are not those of `expected`.
 

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from luthier.engine.distribution import Ranks
-from luthier.engine.loop import Batch, Interrupted, Objective, Step
+from luthier.engine.loop import Batch, Interrupted, Objective, StepShare
 from luthier.engine.memory import is_out_of_memory, release_memory
 
 
 @torch.no_grad()
 def evaluate(
     objective: Objective[Batch],
-    plan: Callable[[], Step[Batch]],
+    plan: Callable[[], StepShare[Batch]],
     *,
     shrink: Callable[[int, BaseException], None],
     ranks: Ranks | None = None,

@@ -28,7 +28,7 @@ Batch = TypeVar("Batch")
 BatchIn = TypeVar("BatchIn", contravariant=True)
 
 
-class Step(NamedTuple, Generic[Batch]):
+class StepShare(NamedTuple, Generic[Batch]):
     """This rank's share of one optimiser step, cut into the micro-batches that fit."""
 
     number: int  # from 1
@@ -96,7 +96,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the step is dropped,
 
 def train(
     objective: Objective[Batch],
-    plan: Callable[[int], Step[Batch]],
+    plan: Callable[[int], StepShare[Batch]],
     updater: Updater,
     *,
     first_step: int,
@@ -158,7 +158,7 @@ def train(
 
 def _one_step(
     objective: Objective[Batch],
-    step: Step[Batch],
+    step: StepShare[Batch],
     updater: Updater,
     rate: float,
     ranks: Ranks,
@@ -224,7 +224,7 @@ def _one_step(
     return report
 
 
-def _way_out(step: Step[Batch], loss: float, state: LoopState) -> str:
+def _way_out(step: StepShare[Batch], loss: float, state: LoopState) -> str:
     rows = f"look at the rows of this step: {step.rows}"
     if state.scales and not math.isfinite(loss):
         # A rate of learning cannot be the cause of a forward pass that leaves the range.
@@ -233,7 +233,10 @@ def _way_out(step: Step[Batch], loss: float, state: LoopState) -> str:
 
 
 def _accumulate(
-    objective: Objective[Batch], step: Step[Batch], scale: float, should_stop: Callable[[], bool]
+    objective: Objective[Batch],
+    step: StepShare[Batch],
+    scale: float,
+    should_stop: Callable[[], bool],
 ) -> tuple[dict[str, float], bool]:
     """Gradients of all micro-batches; sums of loss, units and metrics in float64."""
     sums: dict[str, Tensor | float] = {"loss": 0.0, "units": 0.0}

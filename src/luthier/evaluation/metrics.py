@@ -87,7 +87,7 @@ METRICS: tuple[Metric, ...] = (
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
 
-class Part(NamedTuple):
+class RowShare(NamedTuple):
     """What a row adds to a metric."""
 
     total: float
@@ -111,7 +111,7 @@ class RowResult:
     origin: str
     prompt: str
     expected: str
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, RowShare] = field(default_factory=dict)
     answer: str | None = None
     whole: bool | None = None
     note: str = ""

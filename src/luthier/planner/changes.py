@@ -23,14 +23,14 @@ class Change(NamedTuple):
     costs: str
 
 
-class Outcome(NamedTuple):
+class ChangeOutcome(NamedTuple):
     """What planning again said."""
 
     peak_bytes: int
     fits: bool
 
 
-Again = Callable[[Settings, DataShape, Device], Outcome]
+Again = Callable[[Settings, DataShape, Device], ChangeOutcome]
 
 SHORTEST = 256
 DEFAULT_RANK = 32

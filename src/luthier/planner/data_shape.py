@@ -21,7 +21,7 @@ MOST_STEPS = 300
 """Steps whose cut is looked at for the largest; what later epochs draw differs little."""
 
 
-class Cut(NamedTuple):
+class StepShape(NamedTuple):
     """How samples become micro-batches.
 
     Args:
@@ -150,7 +150,7 @@ class DataShape:
             f"no data given: {ASSUMED_ROWS:,} {what} (seq_length), every one with loss",
         )
 
-    def largest(self, cut: Cut) -> "Cuts":
+    def largest(self, cut: StepShape) -> "Cuts":
         """The largest micro-batch of all steps, and what sharing between samples saves."""
         if self.examples is not None:
             return _cut_largest(self.examples, cut)
@@ -201,7 +201,7 @@ class _Piece(NamedTuple):
     step: tuple[tuple[int, ...], ...]
 
 
-def _cut_largest(examples: Sequence[Example], cut: Cut) -> Cuts:
+def _cut_largest(examples: Sequence[Example], cut: StepShape) -> Cuts:
     planner = StepPlanner(
         examples,
         seed=0,

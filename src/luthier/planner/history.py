@@ -30,7 +30,7 @@ NEAR = math.log(4)
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class PastRun:
     """A run that was planned and done.
 
     Args:
@@ -66,7 +66,7 @@ def runs_file() -> Path:
     return home() / "planned.jsonl"
 
 
-def record(done: Done) -> None:
+def record(done: PastRun) -> None:
     """Add a run.
 
     Raises:
@@ -76,14 +76,14 @@ def record(done: Done) -> None:
     append_line(runs_file(), json.dumps(asdict(done)))
 
 
-def past() -> Iterator[Done]:
+def past() -> Iterator[PastRun]:
     """Runs of this machine, oldest first; lines that are no run are left out."""
     path = runs_file()
     if not path.is_file():
         return
     for line in path.read_text("utf-8", "replace").splitlines():
         try:
-            yield Done(**decode_ours(line))
+            yield PastRun(**decode_ours(line))
         except (ValueError, TypeError):
             continue  # half a line, or one of another version
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from luthier.config.settings import Settings
 from luthier.gallery import Family, family_of
 from luthier.planner.activations import Work
-from luthier.planner.changes import Change, Outcome, find_changes
+from luthier.planner.changes import Change, ChangeOutcome, find_changes
 from luthier.planner.choose import (
     Choice,
     Chooser,
@@ -15,7 +15,7 @@ from luthier.planner.choose import (
     choose_for_data,
     choose_for_memory,
 )
-from luthier.planner.data_shape import Cut, DataShape
+from luthier.planner.data_shape import DataShape, StepShape
 from luthier.planner.device import Device
 from luthier.planner.marks import Verdict, verdict
 from luthier.planner.memory import How, optimiser_bytes, trained_params
@@ -87,7 +87,7 @@ class Plan:
     values: Values
     chosen: dict[str, Choice]
     work: Work
-    cut: Cut
+    cut: StepShape
     flops_per_token: float
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -159,12 +159,12 @@ def plan(
     if found.verdict != "no" or not with_changes:
         return found
 
-    def again(changed: Settings, shorter: DataShape, other: Device) -> Outcome:
+    def again(changed: Settings, shorter: DataShape, other: Device) -> ChangeOutcome:
         if changed.torch_dtype == "bfloat16" and other.cuda and not other.bf16:
-            return Outcome(0, False)
+            return ChangeOutcome(0, False)
         known = learned if other == device else None
         outcome = _plan(changed, model, shorter, other, rate, known)
-        return Outcome(outcome.peak_bytes, outcome.verdict != "no")
+        return ChangeOutcome(outcome.peak_bytes, outcome.verdict != "no")
 
     changes = find_changes(_given(settings, found), data, device, found.peak_bytes, again)
     return replace(found, changes=changes)
@@ -212,7 +212,7 @@ def _plan(
     chosen = {**by_data.chosen, **by_memory.chosen}
     if settings.torch_dtype == "auto":
         chosen["torch_dtype"] = (dtype, why)
-    cut = Cut(
+    cut = StepShape(
         by_data.batch * settings.gradient_accumulation_steps * settings.devices,
         by_memory.tokens,
         by_memory.share,
@@ -258,7 +258,7 @@ def _notes(data: DataShape, shape: Shape) -> list[str]:
     return notes
 
 
-def _steps(settings: Settings, epochs: float, data: DataShape, cut: Cut) -> tuple[int, float]:
+def _steps(settings: Settings, epochs: float, data: DataShape, cut: StepShape) -> tuple[int, float]:
     """Optimiser steps, and the epochs they make."""
     per_epoch = -(-data.samples // cut.samples_per_step)
     if settings.max_steps is not None:

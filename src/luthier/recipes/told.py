@@ -23,7 +23,7 @@ class Teller:
         self._open_line = False
 
     def __call__(self, event: Event) -> None:
-        """One event."""
+        """Show it: a step over the one before, anything else on lines of its own."""
         fields = event.as_dict()
         if event.type == "step":
             last = fields.get("step") == fields.get("total")

@@ -158,7 +158,7 @@ def _ended() -> ServiceError:
     )
 
 
-class Chats:
+class ChatProcesses:
     """Completions by models on one device.
 
     Args:

@@ -104,7 +104,7 @@ class Helpers:
         for child in [*self._running]:
             children.kill(child)
 
-    def _answer(self, task: str, done: children.Done) -> Mapping[str, object]:
+    def _answer(self, task: str, done: children.ChildOutput) -> Mapping[str, object]:
         lines = done.out.splitlines()
         broken: HelperAnswer = {"fault": (done.err.strip() or "no answer")[-300:]}
         answer: HelperAnswer = decode_ours(lines[-1]) if lines else broken

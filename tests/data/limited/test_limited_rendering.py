@@ -17,7 +17,7 @@ import pytest
 
 from luthier.data.limited.crew import Crew
 from luthier.data.limited.opening import LimitedTokenizer, open_folder, open_renderer
-from luthier.data.limited.process import Limits
+from luthier.data.limited.process import ChildLimits
 from luthier.data.limited.renderers import HelpedRenderer, LimitedRenderer, in_children, opening
 from luthier.data.load import load_samples
 from luthier.data.prepare import prepare
@@ -169,7 +169,7 @@ def test_many_rows_of_a_file_are_prepared_the_same_with_two_children(tokenizer, 
 def with_limits(tokenizer, **limits):
     """A renderer of the starter's rows in a child with these limits."""
     told = {"setting": None, "gallery_template": None, "now": NOW.isoformat(), "kwargs": {}}
-    crew = Crew(opening(tokenizer, told, WANTED), limits=Limits(**limits), most=1)
+    crew = Crew(opening(tokenizer, told, WANTED), limits=ChildLimits(**limits), most=1)
     text, _ = choose_template(tokenizer, setting=None, gallery_template=None, now=NOW, kwargs={})
     return LimitedRenderer(crew, tokenizer, text, **WANTED)
 
@@ -222,7 +222,7 @@ def bomb(folder, **parts):
 def test_a_tokenizer_that_multiplies_text_ends_at_its_memory(tmp_path, monkeypatch):
     grow = {"type": "Replace", "pattern": {"String": "e"}, "content": "e" * 8}
     folder = bomb(tmp_path / "m", normalizer={"type": "Sequence", "normalizers": [grow] * 10})
-    monkeypatch.setattr("luthier.data.limited.crew.Limits", lambda: Limits(memory_bytes=GIB))
+    monkeypatch.setattr("luthier.data.limited.crew.Limits", lambda: ChildLimits(memory_bytes=GIB))
     with pytest.raises(TokenizerError, match="stopped"):
         open_folder(folder).encode("e" * 1000)
 

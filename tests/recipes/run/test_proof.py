@@ -23,7 +23,7 @@ from luthier.recipes.after.open_model import open_model
 from luthier.recipes.before.proof_wanted import skips_proof
 from luthier.recipes.run.train import run
 from luthier.recipes.written.proof import Case, prove
-from luthier.recipes.written.rows import Row
+from luthier.recipes.written.rows import WrittenRow
 
 TURNS = [{"role": "user", "content": "say 3"}, {"role": "assistant", "content": "it is 3"}]
 
@@ -81,7 +81,7 @@ def test_a_tokenizer_class_that_splits_otherwise_gives_way_to_the_file(tmp_path)
 def test_what_differs_is_said_with_what_mends_it(finished, tmp_path):
     folder = tmp_path / "result"
     shutil.copytree(finished.full.result, folder)
-    row = Row("it is 3", [1, 2, 3], TURNS, "another text", {})
+    row = WrittenRow("it is 3", [1, 2, 3], TURNS, "another text", {})
     opened = open_model(str(finished.full.path))
     ids = np.arange(3, 40, dtype=np.int32)
     weights = (np.arange(37) > 5).astype(np.float32)

@@ -28,11 +28,11 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
 def demo(output_dir: OutputDir = None) -> None:
     """Fine-tune the built-in model on built-in data and look at the difference; offline."""
-    from luthier.cli.drawing.watcher import Watcher
+    from luthier.cli.drawing.watcher import RunDisplay
     from luthier.recipes.demo import run_demo
 
     folder = output_dir or _free_folder()
-    with Watcher(brief=True) as watcher:
+    with RunDisplay(brief=True) as watcher:
         found = run_demo(folder, on_event=watcher.on_event, on_stage=_stage(watcher))
     _summary(found, folder)
     for ended in (found.sft, found.dpo):

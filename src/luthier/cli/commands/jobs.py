@@ -27,9 +27,9 @@ def register(app: typer.Typer, asked: str | None) -> None:
 
 
 def _client(url: str | None) -> Any:
-    from luthier.cli.client import Client
+    from luthier.cli.client import ServiceClient
 
-    return Client(url)
+    return ServiceClient(url)
 
 
 def _found(client: Any, job: str) -> str:
@@ -181,11 +181,11 @@ def clone(job: JobId, url: Url = None, as_json: AsJson = False) -> None:
 def follow(job: JobId, url: Url = None, as_json: AsJson = False) -> None:
     """Events of a job as they come, until it ends; Ctrl-C stops watching, not the job."""
     from luthier.cli.client import path_of
-    from luthier.cli.drawing.watcher import Watcher
+    from luthier.cli.drawing.watcher import RunDisplay
 
     client = _client(url)
     path = path_of("jobs", _found(client, job), "stream")
-    with Watcher(as_json=as_json) as watcher:
+    with RunDisplay(as_json=as_json) as watcher:
         for name, data in client.follow(path):
             if name == "state" and not as_json:
                 watcher.say(f"{data['id']} is {data['state']}")

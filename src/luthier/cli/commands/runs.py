@@ -50,10 +50,10 @@ def show(run: RunName, as_json: AsJson = False) -> None:
 @runs.command()
 def follow(run: RunName, as_json: AsJson = False) -> None:
     """Events of a run as they come, until it ends; Ctrl-C stops watching, not the run."""
-    from luthier.cli.drawing.watcher import Watcher
+    from luthier.cli.drawing.watcher import RunDisplay
     from luthier.cli.overview import watch
     from luthier.runs import RunDirectory
 
-    with Watcher(as_json=as_json) as watcher:
+    with RunDisplay(as_json=as_json) as watcher:
         for event in watch(RunDirectory.open(run)):
             watcher.on_event(event)

@@ -49,7 +49,7 @@ def train(
     import sys
 
     from luthier.cli.drawing import next_steps, render
-    from luthier.cli.drawing.watcher import Watcher
+    from luthier.cli.drawing.watcher import RunDisplay
     from luthier.config.continued import load_or_continue
     from luthier.config.launch_file import Wishes
     from luthier.recipes.before.preflight import preflight
@@ -63,7 +63,7 @@ def train(
         render.line("settings and rows are right; the libraries are loaded now, some seconds")
     from luthier.recipes.run.train import run  # imports torch: only when asked to train
 
-    with Watcher(as_json=as_json) as watcher:
+    with RunDisplay(as_json=as_json) as watcher:
 
         def show(event: Event) -> None:
             if as_json or event.type != "failed":  # `main` reports the error itself, with its fix

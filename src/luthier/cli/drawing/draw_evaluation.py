@@ -72,7 +72,7 @@ def answers(section: "Section", most: int = 8) -> None:
 
 
 def _cell(value: float | None, interval: "Interval | None") -> str:
-    """`1.732 [1.61, 1.86]`."""
+    """A value and both ends behind it: `1.732 [1.61, 1.86]`."""
     if value is None or interval is None:
         return render.cell(value)
     return f"{render.cell(value)} [{interval.low:.4g}, {interval.high:.4g}]"

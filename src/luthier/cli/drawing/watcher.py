@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 1.0
 QUIET = {"started", "notice", "planned", "plan_checked", "data", "checkpoint", "finished"}
 
 
-class Watcher:
+class RunDisplay:
     """Shows the events of a run as they come.
 
     Args:

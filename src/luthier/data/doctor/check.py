@@ -14,7 +14,7 @@ from luthier.data.doctor.measure import Measure, sizes_of, uncut
 from luthier.data.doctor.places import Places
 from luthier.data.doctor.report import BadRows, Report
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 from luthier.data.doctor.rules import RULES
 from luthier.data.doctor.stream import Progress, Read, Reading
 from luthier.data.prepare import left_out_notices
@@ -80,7 +80,7 @@ def check(
     if not paths:
         raise NoRowsError("no file is given", fix="luthier data check rows.jsonl")
     reading = Reading(paths, columns=columns, encoding=encoding)
-    facts = Facts(
+    facts = DataFacts(
         objective,
         renderer.seq_length if renderer else 2048,
         renderer.tokenizer if renderer else None,
@@ -112,7 +112,7 @@ class _Checkup:
     """One pass over the rows."""
 
     def __init__(
-        self, facts: Facts, reading: Reading, hidden_size: int | None, notices: list[str]
+        self, facts: DataFacts, reading: Reading, hidden_size: int | None, notices: list[str]
     ) -> None:
         self.said = notices
         self.facts, self.reading = facts, reading

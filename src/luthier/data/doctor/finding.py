@@ -12,7 +12,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenRow:
     """One row in which something was found, and what, in a few words."""
 
     origin: Origin
@@ -39,7 +39,7 @@ class Finding:
     title: str
     detail: str
     count: int
-    rows: tuple[Seen, ...]
+    rows: tuple[SeenRow, ...]
     why: str
     fix: str
     params: Mapping[str, object] = field(default_factory=dict)

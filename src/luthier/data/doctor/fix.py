@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from luthier.data.doctor.keys import exact_key, hash64
-from luthier.data.doctor.mend import Done, Mended, mend
+from luthier.data.doctor.mend import Mend, Mended, mend
 from luthier.data.doctor.stream import Progress, Read, Reading, is_utf8
 from luthier.data.formats import RowReader
 from luthier.data.reading.files import check_file, encoding_error, is_certain
@@ -155,7 +155,7 @@ class _Work:
                 raise problem.error
         encoding = self._reading.files[0].encoding
         if any(problem.code == "encoding-not-utf8" for problem in self._reading.problems):
-            done = Done("encoding-not-utf8", f"read as {encoding}, written as UTF-8")
+            done = Mend("encoding-not-utf8", f"read as {encoding}, written as UTF-8")
             self._note(Origin(self._report.source, 0), done)
         if not self._report.written:
             raise NoRowsError(
@@ -168,7 +168,7 @@ class _Work:
         if read.row is None:
             assert isinstance(read.sample, BadRow)
             code = read.sample.kind or "row-unusable"
-            return Mended(None, (Done(code, f"dropped: {read.sample.reason}"),))
+            return Mended(None, (Mend(code, f"dropped: {read.sample.reason}"),))
         try:
             made = mend(read.row, self._reader, self._turns)
         except FormatError:  # two formats fit: nothing is guessed, the row stays as it is
@@ -180,11 +180,11 @@ class _Work:
             assert made.fields is not None
         key = hash64(_line(made.fields)) if made.sample is None else exact_key(made.sample)
         if (first := self._seen.setdefault(key, read.origin.line)) != read.origin.line:
-            repeats = Done("duplicate-rows", f"dropped: repeats line {first}")
+            repeats = Mend("duplicate-rows", f"dropped: repeats line {first}")
             return Mended(None, (*made.done, repeats))
         return made
 
-    def _note(self, origin: Origin, done: Done) -> None:
+    def _note(self, origin: Origin, done: Mend) -> None:
         self._report.done[done.code] += 1
         entry = {"line": origin.line, "code": done.code, "what": done.what}
         self._ledger.write((_line(entry) + "\n").encode())

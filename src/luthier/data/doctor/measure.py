@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.doctor.row import Sizes
+from luthier.data.doctor.row import RowSizes
 from luthier.data.packing.cut import tree_tokens
 from luthier.data.packing.steps import permutation
 from luthier.data.rendering.render import UNLIMITED, Renderer
@@ -35,7 +35,7 @@ def uncut(renderer: Renderer) -> Renderer:
     return whole
 
 
-def sizes_of(sample: Sample, example: Example, tokenizer: Tokenizer) -> Sizes:
+def sizes_of(sample: Sample, example: Example, tokenizer: Tokenizer) -> RowSizes:
     """Tokens of a rendered row by part; of a pair, of the longer side."""
     lengths = tuple(len(sequence.ids) for sequence in example.sequences)
     learned = [int(np.count_nonzero(sequence.weights)) for sequence in example.sequences]
@@ -47,7 +47,7 @@ def sizes_of(sample: Sample, example: Example, tokenizer: Tokenizer) -> Sizes:
     texts = [m.content for m in _messages(sample) if m.role == "system"]
     system = sum(len(tokenizer.encode_piece(text, continued=False)) for text in texts)
     system = min(system, total - answer)
-    return Sizes(system, total - answer - system, answer, lengths)
+    return RowSizes(system, total - answer - system, answer, lengths)
 
 
 def _messages(sample: Sample) -> Items[Any]:
@@ -79,7 +79,7 @@ class Measure:
         self._sample: list[Example] = []
         self._sampled_tokens = 0
 
-    def add(self, sizes: Sizes, example: Example, *, pair: bool) -> None:
+    def add(self, sizes: RowSizes, example: Example, *, pair: bool) -> None:
         """Count one row that is used."""
         total = sizes.system + sizes.prompt + sizes.answer
         for name, value in zip(self._parts, (*sizes[:3], total), strict=True):

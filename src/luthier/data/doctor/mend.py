@@ -34,7 +34,7 @@ _TOOL_COLUMNS = ("tools", "functions", "function")
 _TURN_COLUMNS = ("messages", "conversations")
 
 
-class Done(NamedTuple):
+class Mend(NamedTuple):
     """One thing that was done to a row: the code of the rule, and what."""
 
     code: str
@@ -46,7 +46,7 @@ class Mended:
     """A row after mending: its fields, or None where it is dropped, and what was done."""
 
     fields: dict[str, Any] | None
-    done: tuple[Done, ...]
+    done: tuple[Mend, ...]
     sample: Sample | None = None
 
     def under_our_names(self, row: Row, reader: RowReader) -> "Mended":
@@ -66,37 +66,37 @@ def mend(row: Row, reader: RowReader, turns_column: str | None = None) -> Mended
     Raises:
         FormatError: The row has the fields of two formats.
     """
-    done: list[Done] = []
+    done: list[Mend] = []
     fields = dict(row.fields)
     for code, what, change in _TEXT_FIXES:
         changed = {_key(change, name): _strings(value, change) for name, value in fields.items()}
         if changed != fields:
-            done.append(Done(code, what))
+            done.append(Mend(code, what))
             fields = changed
     for name in _TOOL_COLUMNS:
         if name in fields and (schemas := _schemas(fields[name])) != fields[name]:
             done.append(
-                Done("tool-schema-types", f"types of {name} written as JSON Schema has them")
+                Mend("tool-schema-types", f"types of {name} written as JSON Schema has them")
             )
             fields = {**fields, name: schemas}
     made = reader.read(Row(fields, row.origin)).sample
     if isinstance(made, Text) and "text" in fields and isinstance(fields["text"], str):
         single = _DOUBLED.sub(r"\1", fields["text"])
         if single != fields["text"]:
-            done.append(Done("boundaries-doubled", "one of each kept"))
+            done.append(Mend("boundaries-doubled", "one of each kept"))
             fields = {**fields, "text": single}
             made = reader.read(Row(fields, row.origin)).sample
     if isinstance(made, Conversation) and (count := _trailing(made)):
         for column in (turns_column, *_TURN_COLUMNS):
             turns = fields.get(column) if column else None
             if column and isinstance(turns, list) and len(turns) > count:
-                done.append(Done("ends-with-user", f"the last {count} turns taken off"))
+                done.append(Mend("ends-with-user", f"the last {count} turns taken off"))
                 fields = {**fields, column: turns[:-count]}
                 made = reader.read(Row(fields, row.origin)).sample
                 break
     if isinstance(made, BadRow):
         if made.kind in DROPPED:
-            return Mended(None, (*done, Done(made.kind, f"dropped: {made.reason}")))
+            return Mended(None, (*done, Mend(made.kind, f"dropped: {made.reason}")))
         return Mended(fields, tuple(done))
     return Mended(fields, tuple(done), made)
 

@@ -20,7 +20,7 @@ from luthier.data.types import (
 )
 
 
-class Sizes(NamedTuple):
+class RowSizes(NamedTuple):
     """Tokens of a row without any cut.
 
     `answer` are those that carry loss, `system` those of system texts alone, `prompt` the rest with
@@ -59,7 +59,7 @@ class CheckedRow:
     sample: Sample | None = None
     problem: BadRow | None = None
     example: Example | None = None
-    sizes: Sizes | None = None
+    sizes: RowSizes | None = None
     cut: bool = False
     unused: Sequence[str] = ()
 

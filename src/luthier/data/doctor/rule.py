@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.doctor.finding import Finding, Seen, Severity
+from luthier.data.doctor.finding import Finding, SeenRow, Severity
 from luthier.data.doctor.places import Places
 from luthier.data.doctor.row import CheckedRow, excerpt
 from luthier.data.rendering.render import Renderer
@@ -31,7 +31,7 @@ class FileProblem:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataFacts:
     """What rules know beside the rows.
 
     Attributes:
@@ -68,10 +68,10 @@ class Rule:
     fix: ClassVar[str]
     sees: ClassVar[Sees] = "rows"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         self.facts = facts
         self.count = 0
-        self.rows: list[Seen] = []
+        self.rows: list[SeenRow] = []
 
     def row(self, row: CheckedRow) -> None:
         """Look at one row."""
@@ -99,7 +99,7 @@ class Rule:
         """Count one row."""
         self.count += 1
         if len(self.rows) < SHOWN:
-            self.rows.append(Seen(origin, says))
+            self.rows.append(SeenRow(origin, says))
 
     def finding(
         self,

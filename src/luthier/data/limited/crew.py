@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from luthier.data.limited.process import Answer, ChildEnded, Limits, Process, wait
+from luthier.data.limited.process import ChildAnswer, ChildEnded, ChildLimits, Process, wait
 from luthier.data.limited.wire import Json
 from luthier.errors import DataError, LuthierError, TokenizerError, from_dict
 
@@ -20,7 +20,7 @@ _MOST_CHILDREN = 8
 _AHEAD = 32  # rows that a child has been sent and has not answered
 _IDLE: list[Process] = []
 
-Result = Answer | ChildEnded
+Result = ChildAnswer | ChildEnded
 
 
 class _Asked(NamedTuple):
@@ -44,9 +44,9 @@ class Crew:
     """
 
     def __init__(
-        self, opening: Json, *, limits: Limits | None = None, most: int | None = None
+        self, opening: Json, *, limits: ChildLimits | None = None, most: int | None = None
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or ChildLimits()
         self._opening, self.most = opening, most or cores()
         self._opened: Json | None = None
         self._wanted = 1
@@ -93,7 +93,7 @@ class Crew:
                 self._wait()
             return self._found.pop(number)
 
-    def ask(self, body: Json) -> Answer:
+    def ask(self, body: Json) -> ChildAnswer:
         """A question and its answer.
 
         Raises:
@@ -188,7 +188,7 @@ def cores() -> int:
     return max(1, min(_MOST_CHILDREN, share))
 
 
-def take(limits: Limits) -> Process:
+def take(limits: ChildLimits) -> Process:
     """A child with nothing to do, started if there is none."""
     while _IDLE:
         process = _IDLE.pop()
@@ -228,12 +228,12 @@ def error_of(body: Mapping[str, Any]) -> LuthierError:
     return from_dict(body["error"])
 
 
-def too_large(limits: Limits) -> ChildEnded:
+def too_large(limits: ChildLimits) -> ChildEnded:
     """That a child found no more memory, and went on."""
     return ChildEnded(f"it takes more than {limits.memory_said} of memory")
 
 
-def _not_opened(ended: ChildEnded, limits: Limits) -> DataError:
+def _not_opened(ended: ChildEnded, limits: ChildLimits) -> DataError:
     return TokenizerError(
         f"the tokenizer or the chat template was stopped while it was opened: "
         f"{ended or 'its process ended'}",

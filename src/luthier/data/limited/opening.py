@@ -20,7 +20,7 @@ from luthier.data.types import Ids
 from luthier.errors import TokenizerError
 
 
-class Wanted(TypedDict):
+class WantedOpening(TypedDict):
     """What a renderer is to do; the arguments of `Renderer`."""
 
     objective: str
@@ -44,7 +44,7 @@ def open_folder(folder: Path) -> Tokenizer:
 
 def open_renderer(
     tokenizer: Tokenizer,
-    wanted: Wanted,
+    wanted: WantedOpening,
     *,
     apply: bool,
     setting: str | None,

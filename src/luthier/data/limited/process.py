@@ -40,7 +40,7 @@ _QUIET = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ChildLimits:
     """What a child may take; `cpu_s` and `clock_s` for one row, `open_s` for tokenizer and template."""
 
     memory_bytes: int = RENDER_BYTES
@@ -62,7 +62,7 @@ class Limits:
         )
 
 
-class Answer(NamedTuple):
+class ChildAnswer(NamedTuple):
     """What came back: the fields, and the bytes behind them."""
 
     body: dict[str, Any]
@@ -80,7 +80,7 @@ class Process:
         why: The limit that it was ended for; empty if none.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ChildLimits) -> None:
         self.limits = limits
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child ends
         self._log.seek(wire.LOG_FROM)
@@ -150,7 +150,7 @@ class Process:
         except BrokenPipeError:
             self._unsent.clear()  # `read` finds the end and says why
 
-    def read(self) -> list[Answer]:
+    def read(self) -> list[ChildAnswer]:
         """The answers that have come.
 
         Raises:
@@ -168,8 +168,8 @@ class Process:
             raise ChildEnded(self._cause())
         return made
 
-    def _whole_answers(self) -> list[Answer]:
-        made: list[Answer] = []
+    def _whole_answers(self) -> list[ChildAnswer]:
+        made: list[ChildAnswer] = []
         done, size = 0, wire.ANSWER.size
         while len(self._read) - done >= size:
             head, rest = wire.ANSWER.unpack_from(self._read, done)
@@ -181,7 +181,7 @@ class Process:
             if len(self._read) < start + head + rest:
                 break
             body = decode_ours(bytes(self._read[start : start + head]))
-            made.append(Answer(body, self._read[start + head : start + head + rest]))
+            made.append(ChildAnswer(body, self._read[start + head : start + head + rest]))
             done = start + head + rest
         if done:
             del self._read[:done]
@@ -230,7 +230,7 @@ class Process:
         self._log.close()
 
 
-def wait(processes: Collection[Process]) -> list[tuple[Process, list[Answer] | ChildEnded]]:
+def wait(processes: Collection[Process]) -> list[tuple[Process, list[ChildAnswer] | ChildEnded]]:
     """Wait until one of several has an answer or is gone; one that is late is ended.
 
     Each of `processes` has a question.
@@ -244,7 +244,7 @@ def wait(processes: Collection[Process]) -> list[tuple[Process, list[Answer] | C
                     selector.register(process.to, selectors.EVENT_WRITE, process)
             left = min(process.left_s(since) for process in processes)
             ready = selector.select(max(left, 0.0))
-        found: list[tuple[Process, list[Answer] | ChildEnded]] = []
+        found: list[tuple[Process, list[ChildAnswer] | ChildEnded]] = []
         for key, events in ready:
             one: Process = key.data
             if events & selectors.EVENT_WRITE:

@@ -9,7 +9,7 @@ from typing import Any
 
 from luthier.data.limited import wire
 from luthier.data.limited.crew import Crew, error_of, too_large
-from luthier.data.limited.process import Answer, ChildEnded, Limits
+from luthier.data.limited.process import ChildAnswer, ChildEnded, ChildLimits
 from luthier.data.rendering.drafts import Piece
 from luthier.data.rendering.probe import TemplateFacts
 from luthier.data.rendering.published import Published
@@ -156,7 +156,7 @@ class LimitedRenderer(Renderer):
     def rest(self) -> None:
         self.crew.rest()
 
-    def _ask(self, body: wire.Json, whose: str) -> Answer:
+    def _ask(self, body: wire.Json, whose: str) -> ChildAnswer:
         try:
             found = self.crew.ask(body)
         except TypeError as error:
@@ -219,7 +219,7 @@ def _made(renderer: Renderer, crew: Crew, sample: Sample, number: int | BadRow) 
     return wire.made_of(found.body, found.rest, origin)
 
 
-def taken(renderer: Renderer, crew: Crew, found: Answer, whose: str) -> LuthierError | None:
+def taken(renderer: Renderer, crew: Crew, found: ChildAnswer, whose: str) -> LuthierError | None:
     """Note what an answer says beside its result; the error in it, if there is one."""
     take_notes(renderer, found.body)
     if "stopped" in found.body:
@@ -248,7 +248,7 @@ def take_notes(renderer: Renderer, body: Mapping[str, Any]) -> None:
         renderer._ends = renderer._ends | frozenset(body["stop_ids"])
 
 
-def stopped(ended: ChildEnded, whose: str, limits: Limits) -> TemplateError:
+def stopped(ended: ChildEnded, whose: str, limits: ChildLimits) -> TemplateError:
     """That a row was stopped at a limit."""
     return TemplateError(
         f"{whose}: the chat template or the tokenizer was stopped: {ended or 'its process ended'}",

@@ -35,7 +35,7 @@ _CHUNK = 1 << 20
 Answer = tuple[wire.Json, list[bytes]]
 
 
-class Server:
+class TaskServer:
     """Answers questions about one tokenizer and one template at a time."""
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ def main() -> int:
     cpu_s = json.loads(sys.argv[1])["cpu_s"]
     pipe = _Pipe(0, os.dup(1))
     os.dup2(2, 1)  # whatever else is printed would break the protocol
-    server, begun = Server(), 0
+    server, begun = TaskServer(), 0
     while (body := pipe.next()) is not None:
         begun += 1
         os.pwrite(2, wire.BEGUN.pack(begun), 0)

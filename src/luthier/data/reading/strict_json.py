@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from luthier.bounded import Decoder, RefusedJsonError, TooMuchJsonError, check, kind_of
+from luthier.bounded import JsonDecoder, RefusedJsonError, TooMuchJsonError, check, kind_of
 from luthier.data.reading.files import MAX_LINE_CHARS
 from luthier.data.types import BadRow, Origin, Row
 from luthier.errors import LimitError, MalformedFileError
@@ -24,7 +24,7 @@ _CHUNK_CHARS = MIB
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
-_DECODER = Decoder(max_keys=ROW_FIELDS)
+_DECODER = JsonDecoder(max_keys=ROW_FIELDS)
 
 
 def decode(text: str) -> Any:

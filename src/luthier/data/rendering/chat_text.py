@@ -258,7 +258,7 @@ class ChatText:
         return Answer(prompt, given, tail[: stop or len(tail)], stop is not None)
 
     def _closed(
-        self, block: thoughts.Opened, message: Message, tail: str, row: _Row
+        self, block: thoughts.OpenThought, message: Message, tail: str, row: _Row
     ) -> tuple[str, str]:
         """What is given and what is learned behind a prompt that thinks already."""
         thought = thoughts.thought_of(message).strip()
@@ -269,7 +269,7 @@ class ChatText:
             tail = written[1]
         return thoughts.closed(block, thought, tail)
 
-    def _given(self, tail: str, block: thoughts.Opened | None) -> str:
+    def _given(self, tail: str, block: thoughts.OpenThought | None) -> str:
         """An empty thinking block, or the end of one, at the start of what the template writes."""
         if block is not None:
             head = tail.lstrip()

@@ -44,7 +44,7 @@ _BLOCKS = re.compile(
 )
 
 
-class Verdict(NamedTuple):
+class KeptVerdict(NamedTuple):
     """What is lost, as a sentence, or None; and the names of what is left out on purpose."""
 
     lost: str | None
@@ -96,7 +96,7 @@ class Kept:
         drafts: Sequence[Draft],
         *,
         everything: bool,
-    ) -> Verdict:
+    ) -> KeptVerdict:
         """Look for every part of the messages, and for the tools, in the drafts made of them.
 
         Args:
@@ -104,7 +104,7 @@ class Kept:
             drafts: What `ChatText.drafts` made of the same arguments.
         """
         if not weights:
-            return Verdict(None, frozenset())
+            return KeptVerdict(None, frozenset())
         answers = sorted(weights)
         ends = answers if len(drafts) == len(answers) else answers[-1:]
         messages = messages[: answers[-1] + 1]
@@ -117,7 +117,7 @@ class Kept:
             row.left_out.clear()
         seen = self._marked(row, drafts, everything=everything)
         if (lost := self._judge(row, seen)) is not None:
-            return Verdict(lost, frozenset())
+            return KeptVerdict(lost, frozenset())
         if all(one.exact for one in seen) and len(self._shapes) < _SHAPES:
             self._shapes.add(shape)
         return self._with_tools(row, drafts)
@@ -213,17 +213,17 @@ class Kept:
                     return f"the chat template ({name}) leaves out {lost} in message {index + 1}"
         return None
 
-    def _with_tools(self, row: _Row, drafts: Sequence[Draft]) -> Verdict:
+    def _with_tools(self, row: _Row, drafts: Sequence[Draft]) -> KeptVerdict:
         if row.tools:
             if self._tools is None or self._tools[0] != row.tools:
                 name, lacking = tool_missing(row.tools, plain_text(drafts[-1]))
                 if name is not None:
                     said = f"the chat template ({self._chat.name}) leaves out the tool {name}"
-                    return Verdict(said, frozenset())
+                    return KeptVerdict(said, frozenset())
                 self._tools = (row.tools, lacking)
             if self._tools[1]:
                 row.left_out.add(TOOL_PARTS)
-        return Verdict(None, frozenset(row.left_out))
+        return KeptVerdict(None, frozenset(row.left_out))
 
     def _sentence(self, does: str, row: _Row, part: Part) -> str:
         role = row.messages[part.message].role

@@ -16,7 +16,7 @@ _CLOSING = re.compile(r"</think>")
 EMPTY = re.compile(r"<(think|thinking|reasoning|seed:think)>\s*</\1>\n{0,2}")
 
 
-class Opened(NamedTuple):
+class OpenThought(NamedTuple):
     """A thinking block that a prompt leaves open: its closing tag, and what stands before and
     behind that tag."""
 
@@ -25,13 +25,13 @@ class Opened(NamedTuple):
     behind: str
 
 
-def opened(prompt: str) -> Opened | None:
+def opened(prompt: str) -> OpenThought | None:
     """The thinking block at the end of a prompt, if it is open there."""
     found = _OPEN.search(prompt)
     if found is None:
         return None
     spaced = "\n" in found["space"]
-    return Opened(f"</{found['tag']}>", "\n" if spaced else "", "\n\n" if spaced else "")
+    return OpenThought(f"</{found['tag']}>", "\n" if spaced else "", "\n\n" if spaced else "")
 
 
 def inline(content: str) -> tuple[str, str] | None:
@@ -71,7 +71,7 @@ def with_openings(messages: Sequence[Message]) -> tuple[tuple[Message, ...], int
     return tuple(made), count
 
 
-def closed(block: Opened, thought: str, rest: str) -> tuple[str, str]:
+def closed(block: OpenThought, thought: str, rest: str) -> tuple[str, str]:
     """What stands behind a prompt that has opened a thinking block: what is given, what is learned.
 
     A thought is learned with the end of its block.  Without one the block is closed before anything

@@ -66,7 +66,7 @@ class Level(NamedTuple):
     outside_T: Tensor
 
 
-class Seen(NamedTuple):
+class WindowKeys(NamedTuple):
     """Each node with the keys of its path within a window, which are copied: row by row in `keys`."""
 
     call: Call
@@ -160,7 +160,7 @@ class TreeLayout:
         most = max(call.k_stop - call.k_start for call in calls)
         return Level(Call(q, k, longest, most, False), rows.bool())
 
-    def within(self, window: int) -> Seen:
+    def within(self, window: int) -> WindowKeys:
         """The keys that each node sees through a window of so many tokens."""
         if window not in self._made:
             spans = [
@@ -172,8 +172,8 @@ class TreeLayout:
             cu_q = [0, *(stop for _, stop, _ in self.nodes)]
             q, k, index = self._on_device([cu_q, [0, *accumulate(counts)], keys])
             call = Call(q, k, self.max_q, max(counts), True)
-            self._made[window] = Seen(call, index.long())
-        seen: Seen = self._made[window]
+            self._made[window] = WindowKeys(call, index.long())
+        seen: WindowKeys = self._made[window]
         return seen
 
     def _on_device(self, arrays: Sequence[Sequence[int] | NDArray[Any]]) -> list[Tensor]:

@@ -14,7 +14,7 @@ from luthier.recipes.before.inputs import FIRST
 from luthier.recipes.before.opening import open_run
 from luthier.recipes.before.recorded import recorded_rendering
 from luthier.recipes.before.tokens import open_tokenizer
-from luthier.recipes.written.rows import Row, rows_to_check
+from luthier.recipes.written.rows import WrittenRow, rows_to_check
 from luthier.sources.source import ModelSource
 
 ROWS, TOKENS = 4, 128
@@ -35,7 +35,7 @@ class KnownRows:
     ids: list[Any]
     said: str
     examples: Sequence[Example] = ()
-    checked: Sequence[Row] = ()
+    checked: Sequence[WrittenRow] = ()
 
 
 def known_rows(source: ModelSource) -> KnownRows:
@@ -56,7 +56,7 @@ def known_rows(source: ModelSource) -> KnownRows:
     return KnownRows(ids, f"{len(ids)} built-in texts")
 
 
-def _rendered(source: ModelSource, settings: Settings) -> tuple[list[Example], list[Row]]:
+def _rendered(source: ModelSource, settings: Settings) -> tuple[list[Example], list[WrittenRow]]:
     opening = open_run(settings, source, recorded=recorded_rendering(source))
     samples = opening.rows.samples[:FIRST]
     made = (opening.renderer.render(sample) for sample in samples)

@@ -13,7 +13,7 @@ from luthier.planner.history import learned_runtime, rate_of
 from luthier.planner.marks import Verdict
 from luthier.planner.plan import Plan, plan
 from luthier.planner.shape import Shape
-from luthier.recipes.before.planned import Planned
+from luthier.recipes.before.planned import PlannedRun
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
@@ -73,7 +73,7 @@ class BatchTable:
         return asdict(self)
 
 
-def batch_table(planned: Planned) -> BatchTable:
+def batch_table(planned: PlannedRun) -> BatchTable:
     """Plan every batch size at every length that changes anything.
 
     Args:

@@ -29,7 +29,7 @@ NO_DATA = "(no data)"
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """A plan, and what it was made from.
 
     Args:
@@ -56,7 +56,7 @@ def make_plan(
     flags: Mapping[str, object] | None = None,
     *,
     device: Device | None = None,
-) -> Planned:
+) -> PlannedRun:
     """Plan a run from a file of settings, a mapping, flags, or several of them.
 
     Args:
@@ -93,7 +93,7 @@ def make_plan(
         settings = resolved.settings
         device = replace(device, count=settings.devices)
     decided = decide(resolved, architecture, data, device, notes=tuple(notes))
-    return Planned(decided, architecture, data)
+    return PlannedRun(decided, architecture, data)
 
 
 def _load(config: Path | Mapping[str, object] | None, flags: Mapping[str, object]) -> Resolved:

@@ -23,7 +23,7 @@ from luthier.config.settings import Settings
 from luthier.data.packing.pack import Node, PackedBatch
 from luthier.engine.distribution import Ranks
 from luthier.engine.evaluate import evaluate
-from luthier.engine.loop import Step, train
+from luthier.engine.loop import StepShare, train
 from luthier.engine.optim import Updater
 from luthier.errors import LuthierError
 from luthier.gallery import family_of
@@ -242,7 +242,7 @@ class _DryRun:
         """Pairs of DPO, sequences otherwise."""
         return len(shape.targets) // (2 if self.settings.objective == "dpo" else 1)
 
-    def _step(self, shapes: Sequence[BatchShape]) -> Step[MicroBatch]:
+    def _step(self, shapes: Sequence[BatchShape]) -> StepShare[MicroBatch]:
         batches, first = [], 0
         for shape in shapes:
             last = first + self._samples(shape)
@@ -250,7 +250,7 @@ class _DryRun:
             first = last
         units = float(first) if self.settings.objective in ("dpo", "kto") else 1.0
         tokens = sum(shape.num_tokens for shape in shapes)
-        return Step(1, units, batches, tokens, "a dry run")
+        return StepShare(1, units, batches, tokens, "a dry run")
 
 
 def _never(step: int, error: BaseException) -> None:

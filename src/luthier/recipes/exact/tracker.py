@@ -23,8 +23,8 @@ Op = Any
 Run = Callable[..., Any]
 
 
-class Target(Protocol):
-    """The device that is planned for."""
+class PlannedDevice(Protocol):
+    """What of a device decides which copies there are in memory."""
 
     @property
     def copies_files(self) -> bool:
@@ -60,7 +60,7 @@ class StorageTracker(TorchDispatchMode):
         scope: Part that an unlabelled storage allocated now belongs to, set by the caller.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: PlannedDevice) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.target = target
         self.now = 0

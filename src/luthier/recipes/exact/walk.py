@@ -3,11 +3,11 @@
 from luthier.data.packing.pack import pack
 from luthier.planner.activations import Work
 from luthier.planner.data_shape import DataShape
-from luthier.recipes.before.planned import Planned
+from luthier.recipes.before.planned import PlannedRun
 from luthier.recipes.exact.dry_run import BatchShape, ExactPlan, exact
 
 
-def walk(planned: Planned) -> ExactPlan:
+def walk(planned: PlannedRun) -> ExactPlan:
     """Walk through the largest step of a plan without memory.
 
     Raises:
@@ -37,7 +37,7 @@ def _reference(objective: str, batch: BatchShape, work: Work) -> BatchShape | No
     return batch if objective == "dpo" else None
 
 
-def _real(data: DataShape, planned: Planned) -> BatchShape | None:
+def _real(data: DataShape, planned: PlannedRun) -> BatchShape | None:
     """The micro-batch with the peak.
 
     Another epoch cuts its steps otherwise, so it may come when gradients are held already.

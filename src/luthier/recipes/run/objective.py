@@ -15,7 +15,7 @@ from luthier.config.settings import Settings
 from luthier.data.packing.mismatch import mismatched
 from luthier.data.types import Example
 from luthier.engine.evaluate import evaluate
-from luthier.engine.loop import Step
+from luthier.engine.loop import StepShare
 from luthier.models.scorer import Scores
 from luthier.objectives.dpo import dpo
 from luthier.objectives.kto import kto
@@ -27,7 +27,7 @@ from luthier.recipes.run.steps import Cutter, EvalSource, MicroBatch, StepFacts,
 from luthier.recipes.run.trainee import Trainee
 
 Objective = Callable[[MicroBatch], Terms]
-Plan = Callable[[int], Step[MicroBatch]]
+Plan = Callable[[int], StepShare[MicroBatch]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Estimator:
         """
         return lambda number: self._with_facts(plan(number))
 
-    def _with_facts(self, step: Step[MicroBatch]) -> Step[MicroBatch]:
+    def _with_facts(self, step: StepShare[MicroBatch]) -> StepShare[MicroBatch]:
         mine = [sample for batch in step.batches for sample in batch.samples]
         means = evaluate(
             self._gains,

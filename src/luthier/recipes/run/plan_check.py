@@ -9,7 +9,7 @@ import torch
 
 from luthier.engine.loop import StepReport
 from luthier.events import PlanChecked
-from luthier.planner.history import Done, record
+from luthier.planner.history import PastRun, record
 from luthier.recipes.run.context import RunContext
 from luthier.units import GIB
 
@@ -84,7 +84,7 @@ class PlanCheck:
             rate /= self.context.ranks.size
         expected, measured, besides = self._compared
         record(
-            Done(
+            PastRun(
                 device=self.context.facts.name,
                 dtype=decided.dtype,
                 method=decided.settings.method,

@@ -13,7 +13,7 @@ from luthier.config.read import Resolved, load_saved
 from luthier.data.packing.steps import StepPlanner
 from luthier.data.types import Ids
 from luthier.engine.best import Best
-from luthier.engine.checkpoint import Loaded, load_latest
+from luthier.engine.checkpoint import LoadedCheckpoint, load_latest
 from luthier.engine.determinism import deterministic
 from luthier.engine.distribution import Ranks
 from luthier.engine.environment import restore_environment
@@ -101,7 +101,7 @@ def _go(post: Post, resolved: Resolved) -> RunResult:
     return _train(context, source, inputs, trainee, loaded)
 
 
-def _begin(post: Post, resolved: Resolved) -> tuple[Loaded | None, Resolved]:
+def _begin(post: Post, resolved: Resolved) -> tuple[LoadedCheckpoint | None, Resolved]:
     """Say who we are; on a resume, take the checkpoint and the values that were chosen then."""
     settings, directory = resolved.settings, post.directory
     loaded = load_latest(directory.checkpoints) if settings.resume else None
@@ -168,7 +168,7 @@ def _train(
     source: ModelSource,
     inputs: Inputs,
     trainee: Trainee,
-    loaded: Loaded | None,
+    loaded: LoadedCheckpoint | None,
 ) -> RunResult:
     """From a loaded model to a result."""
     prints = record.fingerprints(context, source, inputs)

@@ -10,7 +10,7 @@ from luthier.config.settings import Settings
 from luthier.durable import verify_folder
 from luthier.engine.best import Best
 from luthier.engine.checkpoint import (
-    Loaded,
+    LoadedCheckpoint,
     check_fingerprints,
     check_tensors,
     load_checkpoint,
@@ -138,7 +138,7 @@ class Keeper:
         self.ranks.wait()
         return path
 
-    def check(self, loaded: Loaded) -> str | None:
+    def check(self, loaded: LoadedCheckpoint) -> str | None:
         """Whether this run may go on from a checkpoint; a sentence where it became longer.
 
         Raises:
@@ -160,7 +160,7 @@ class Keeper:
         )
 
     @torch.no_grad()
-    def restore(self, loaded: Loaded, *, patience: int | None) -> None:
+    def restore(self, loaded: LoadedCheckpoint, *, patience: int | None) -> None:
         """Continue from a checkpoint that `check` has let pass.
 
         A best checkpoint that is gone is forgotten, with a warning.
@@ -179,7 +179,7 @@ class Keeper:
             setattr(self.best, name, value)
         self.resumed_from = loaded.step
 
-    def _forget_lost(self, best: Best, loaded: Loaded) -> str | None:
+    def _forget_lost(self, best: Best, loaded: LoadedCheckpoint) -> str | None:
         """Make the best evaluation one whose checkpoint is there: that resumed from, or the next."""
         if best.step is None or best.step == loaded.step:
             return None

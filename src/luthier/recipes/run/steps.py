@@ -13,7 +13,7 @@ from luthier.data.packing.pack import PackedBatch, pack
 from luthier.data.packing.steps import StepPlanner
 from luthier.data.types import Example, Sequence
 from luthier.engine.distribution import Ranks
-from luthier.engine.loop import Step
+from luthier.engine.loop import StepShare
 from luthier.errors import OutOfMemoryError
 from luthier.events import Warned
 from luthier.recipes.run.context import RunContext
@@ -74,15 +74,15 @@ class Cutter:
         counts = [len(example.sequences) for example in examples]
         self.first_sequence = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
-    def some(self, number: int, mine: Many[int], units: float) -> Step[MicroBatch]:
+    def some(self, number: int, mine: Many[int], units: float) -> StepShare[MicroBatch]:
         """This rank's samples of a step whose units, over all ranks, are known."""
         sizes = Sizes(self.budget, self.share, max_sequences=self.max_sequences)
         return self.step(number, mine, cut(self.examples, mine, sizes))._replace(units=units)
 
-    def step(self, number: int, samples: Many[int], cuts: Many[Many[int]]) -> Step[MicroBatch]:
+    def step(self, number: int, samples: Many[int], cuts: Many[Many[int]]) -> StepShare[MicroBatch]:
         """Some of `samples`, cut so, as this rank's share of a step whose units are those of all."""
         batches = [MicroBatch(self.packed(cut), number, tuple(cut)) for cut in cuts]
-        return Step(
+        return StepShare(
             number=number,
             units=float(self.units[list(samples)].sum()),
             batches=batches,
@@ -99,7 +99,7 @@ class Cutter:
             numbers += range(self.first_sequence[sample], self.first_sequence[sample + 1])
         return pack(sequences, share=self.share, sample_ids=numbers)
 
-    def shrink(self, step: Step[MicroBatch], error: BaseException) -> None:
+    def shrink(self, step: StepShare[MicroBatch], error: BaseException) -> None:
         """Halve the budget of tokens, down to one sample at a time.
 
         Args:
@@ -142,7 +142,7 @@ class EvalSource:
 
     cutter: Cutter
 
-    def plan(self, step: int) -> Step[MicroBatch]:
+    def plan(self, step: int) -> StepShare[MicroBatch]:
         """This rank's share of all samples."""
         cutter = self.cutter
         everything = range(len(cutter.examples))
@@ -166,7 +166,7 @@ class StepSource:
     cutter: Cutter
     planner: StepPlanner
 
-    def plan(self, step: int) -> Step[MicroBatch]:
+    def plan(self, step: int) -> StepShare[MicroBatch]:
         """This rank's micro-batches of a step; the units are those of the whole step."""
         cutter = self.cutter
         cuts = self.planner.micro_batches(

@@ -21,7 +21,7 @@ from luthier.data.tokens.tokenizer import Tokenizer
 from luthier.data.types import Sequence as Tokens
 from luthier.durable import write_atomic
 from luthier.models.build import generation_mode
-from luthier.recipes.written.rows import Row
+from luthier.recipes.written.rows import WrittenRow
 from luthier.units import format_bytes
 
 LOAD_BYTES = 2 * 10**9
@@ -72,7 +72,7 @@ class Case:
     folder: Path
     kind: str
     base: Path
-    rows: Sequence[Row]
+    rows: Sequence[WrittenRow]
     examples: Sequence[Tokens]
     model: Any
     tokenizer: Tokenizer

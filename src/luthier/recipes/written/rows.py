@@ -11,7 +11,7 @@ from luthier.errors import LuthierError
 ROWS = 4
 
 
-class Row(Published):
+class WrittenRow(Published):
     """One row in two forms."""
 
     def as_dict(self) -> dict[str, object]:
@@ -19,12 +19,12 @@ class Row(Published):
         return asdict(self)
 
 
-def rows_to_check(renderer: Renderer, samples: Sequence[Sample]) -> list[Row]:
+def rows_to_check(renderer: Renderer, samples: Sequence[Sample]) -> list[WrittenRow]:
     """The first rows that every reader of the published tokenizer should read alike.
 
     Rows whose content holds control markup are left out: there luthier reads text on purpose.
     """
-    found: list[Row] = []
+    found: list[WrittenRow] = []
     for sample in samples:
         if len(found) == ROWS:
             break
@@ -33,5 +33,5 @@ def rows_to_check(renderer: Renderer, samples: Sequence[Sample]) -> list[Row]:
         except LuthierError:  # a row that cannot be rendered is accounted for by the ledger
             continue
         if row is not None:
-            found.append(Row(**asdict(row)))
+            found.append(WrittenRow(**asdict(row)))
     return found

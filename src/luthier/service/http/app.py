@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.errors import LuthierError
-from luthier.service.chat_processes import Chats
+from luthier.service.chat_processes import ChatProcesses
 from luthier.service.files import Files
 from luthier.service.helper_processes import Helpers
 from luthier.service.http import openapi
@@ -38,7 +38,7 @@ def create_app(
     jobs: Jobs,
     files: Files,
     helpers: Helpers,
-    chats: Chats,
+    chats: ChatProcesses,
     token: str,
     home: Path,
     hosts: Collection[str] = (),

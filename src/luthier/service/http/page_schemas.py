@@ -187,7 +187,7 @@ class RunFile(TypedDict):
 
 
 class RunFiles(TypedDict):
-    """The files of a run."""
+    """Everything of a run that can be downloaded."""
 
     files: Sequence[RunFile]
 

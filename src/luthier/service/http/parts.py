@@ -9,12 +9,12 @@ from pathlib import Path
 from starlette.requests import Request
 
 from luthier.errors import LuthierError
-from luthier.service.chat_processes import Chats
+from luthier.service.chat_processes import ChatProcesses
 from luthier.service.files import Files
 from luthier.service.helper_processes import Helpers
 from luthier.service.http.door.credentials import Credentials
 from luthier.service.http.door.envelope import ApiError, not_found
-from luthier.service.http.door.guard import State
+from luthier.service.http.door.guard import ServingState
 from luthier.service.http.door.limits import Gate, Limits
 from luthier.service.http.live.history import Histories, History
 from luthier.service.http.live.streams import Hub
@@ -38,11 +38,11 @@ class Parts:
     jobs: Jobs
     files: Files
     helpers: Helpers
-    chats: Chats
+    chats: ChatProcesses
     credentials: Credentials
     limits: Limits
     roots: tuple[Path, ...] = ()
-    state: State = field(default_factory=State)
+    state: ServingState = field(default_factory=ServingState)
     histories: Histories = field(default_factory=Histories)
     results_lock: threading.Lock = field(default_factory=threading.Lock)
 

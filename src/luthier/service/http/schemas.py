@@ -27,7 +27,7 @@ class Identified(TypedDict):
 Item = TypeVar("Item", bound=Identified)
 
 
-class Page(TypedDict, Generic[Item]):
+class ListPage(TypedDict, Generic[Item]):
     """A page of any list, with the ids of its ends where it has any."""
 
     object: Literal["list"]
@@ -102,7 +102,7 @@ class UploadObject(TypedDict):
 
 
 class UploadPart(TypedDict):
-    """A part of it."""
+    """A stretch of an upload that has arrived."""
 
     id: str
     object: Literal["upload.part"]

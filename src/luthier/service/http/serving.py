@@ -12,7 +12,7 @@ from pathlib import Path
 from luthier import children
 from luthier.errors import SettingsError
 from luthier.runs import home as default_home
-from luthier.service.chat_processes import Chats
+from luthier.service.chat_processes import ChatProcesses
 from luthier.service.devices import machine_devices
 from luthier.service.files import Files
 from luthier.service.helper_processes import Helpers
@@ -89,7 +89,7 @@ def assembled(
         jobs = Jobs(store, home, files=files)
         reach = (home, *options.roots)
         helpers = Helpers(reach=reach)
-        chats = Chats(machine_devices()[0], home / "service" / "chat.log", reach=reach)
+        chats = ChatProcesses(machine_devices()[0], home / "service" / "chat.log", reach=reach)
         stack.callback(chats.close)
         stack.callback(helpers.close)
         runner = Runner(jobs, make_way=chats.release, reach=reach)

@@ -63,13 +63,13 @@ def file_object(file: File) -> schemas.FileObject:
 
 def page(
     data: Sequence[schemas.Item], has_more: bool, *, empty_ends: bool = False
-) -> schemas.Page[schemas.Item]:
+) -> schemas.ListPage[schemas.Item]:
     """One page of a list.
 
     Args:
         empty_ends: Whether an empty page says that it has no ends.
     """
-    made: schemas.Page[schemas.Item] = {"object": "list", "data": data, "has_more": has_more}
+    made: schemas.ListPage[schemas.Item] = {"object": "list", "data": data, "has_more": has_more}
     if data or empty_ends:
         made["first_id"] = data[0]["id"] if data else None
         made["last_id"] = data[-1]["id"] if data else None
@@ -228,7 +228,7 @@ def _estimated(job: Job, history: History | None) -> int | None:
 
 
 def model_object(name: str, created: float, **more: object) -> schemas.ModelObject:
-    """A model."""
+    """A base or tuned model as OpenAI lists it; what its schema lacks is in `luthier`."""
     owner = "local" if name.startswith("ft:") else "gallery"
     made: schemas.ModelObject = {
         "id": name,

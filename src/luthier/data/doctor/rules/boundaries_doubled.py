@@ -3,7 +3,7 @@
 import re
 
 from luthier.data.doctor.row import CheckedRow, excerpt
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 _USUAL = ("<s>", "</s>", "<|endoftext|>", "<|im_end|>", "<|begin_of_text|>", "<|eot_id|>")
 
@@ -18,7 +18,7 @@ class BoundariesDoubled(Rule):
     example = {"text": "<s><s>[INST] 2 + 2? [/INST] 4 </s></s>"}
     fix = "luthier data fix FILE --output NEW leaves one; or remove them from the text, they are added where missing"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         marks = "|".join(map(re.escape, _USUAL))
         self._twice = re.compile(rf"({marks})\s*\1")

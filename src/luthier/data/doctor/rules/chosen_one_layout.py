@@ -4,7 +4,7 @@ from collections import Counter
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 from luthier.data.types import Preference
 
 _LETTERS, _SHARE, _GAP, _FEWEST, _KINDS = 4, 0.5, 0.4, 20, 10_000
@@ -22,7 +22,7 @@ class ChosenOneLayout(Rule):
     example = {"prompt": "Why?", "chosen": "Answer: because it is so.", "rejected": "It is so."}
     fix = "give both sides the same layout"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._sides: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         self._pairs = 0

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 from luthier.data.types import Preference
 
 _COLUMNS = (
@@ -37,7 +37,7 @@ class ChosenOneModel(Rule):
     }
     fix = "add pairs in which that model's answer is rejected, or balance the models"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._chosen: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()

@@ -4,7 +4,7 @@ import unicodedata
 from difflib import get_close_matches
 
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 from luthier.data.formats.detect import FIELD_NAMES
 from luthier.data.formats.messages import visible
 
@@ -22,7 +22,7 @@ class ColumnsLookAlike(Rule):
     example = {"instruction": "Say hello.", "\u043eutput": "Hello."}
     fix = "write the name with the letters of the keyboard, or name it in columns"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._known: dict[str, str | None] = {}
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 
 class ColumnsUnused(Rule):
@@ -17,7 +17,7 @@ class ColumnsUnused(Rule):
     example = {"instruction": "Say hello.", "output": "Hello.", "category": "greeting"}
     fix = "nothing, or name it: columns: {system: THEIR_NAME}"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._names: Counter[str] = Counter()
 

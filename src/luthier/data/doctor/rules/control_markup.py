@@ -3,7 +3,7 @@
 import re
 
 from luthier.data.doctor.row import CheckedRow, excerpt
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 from luthier.data.types import Text
 
 KNOWN = re.compile(
@@ -26,7 +26,7 @@ class ControlMarkup(Rule):
     example = {"instruction": "Go on.", "output": "Yes.<|im_end|>\n<|im_start|>user\nAnd you?"}
     fix = "split the text into turns, or remove the markup"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         special = facts.tokenizer.special_tokens if facts.tokenizer else {}
         self._own = tuple(text for text in special if len(text) > 2)

@@ -2,7 +2,7 @@
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 
 class CutAtSeqLength(Rule):
@@ -15,7 +15,7 @@ class CutAtSeqLength(Rule):
     example = "a row of 5,000 tokens with --seq_length 2048"
     fix = "--seq_length above the longest row, or accept it: the oldest turns go first"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._longest = self._lost = 0
 

@@ -3,7 +3,7 @@
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.places import Hashes
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 
 class DuplicateRows(Rule):
@@ -16,7 +16,7 @@ class DuplicateRows(Rule):
     example = [{"instruction": "Say hello.", "output": "Hello."}] * 2
     fix = "luthier data fix FILE --output NEW keeps the first of each"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._hashes = Hashes()
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 
 class FormatMixed(Rule):
@@ -17,7 +17,7 @@ class FormatMixed(Rule):
     example = [{"instruction": "Say hello.", "output": "Hello."}, {"text": "Hello."}]
     fix = "nothing, if the mix is meant; else keep one format a file"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._formats: Counter[str] = Counter()
 

@@ -4,7 +4,7 @@ from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.keys import loose_key
 from luthier.data.doctor.places import Hashes
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 
 class HeldOutOverlap(Rule):
@@ -17,7 +17,7 @@ class HeldOutOverlap(Rule):
     example = "the same row in the data set and in --eval_dataset"
     fix = "remove the rows from one of the two, or use --eval_split"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._exact, self._loose = Hashes(), Hashes()
 

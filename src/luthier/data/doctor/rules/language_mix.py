@@ -5,7 +5,7 @@ from collections import Counter
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.languages import language_of
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 
 class LanguageMix(Rule):
@@ -21,7 +21,7 @@ class LanguageMix(Rule):
     ]
     fix = "nothing, if the mix is meant"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._languages: Counter[str] = Counter()
 

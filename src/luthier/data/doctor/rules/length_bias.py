@@ -7,7 +7,7 @@ import numpy as np
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 from luthier.data.types import Preference
 
 _SHARE, _SIGMAS, _FEWEST = 0.6, 3.0, 20
@@ -24,7 +24,7 @@ class LengthBias(Rule):
     example = {"prompt": "Why?", "chosen": "A long answer with many reasons ...", "rejected": "So."}
     fix = "balance the pairs by length, or watch the length of answers while training"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._chosen, self._rejected = array("I"), array("I")
 

@@ -2,7 +2,7 @@
 
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 
 class LongerThanContext(Rule):
@@ -15,7 +15,7 @@ class LongerThanContext(Rule):
     example = "a row of 12,000 tokens for a model with 4,096 positions"
     fix = "split these rows, or choose a model with a longer context"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._longest = 0
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from luthier.data.doctor.finding import Finding
 from luthier.data.doctor.minhash import signature, similar_pairs
 from luthier.data.doctor.row import CheckedRow
-from luthier.data.doctor.rule import Facts, Rule
+from luthier.data.doctor.rule import DataFacts, Rule
 
 MOST_ROWS = 100_000
 SIMILAR = 0.8
@@ -28,7 +28,7 @@ class NearDuplicates(Rule):
     ]
     fix = "keep one of each group, or split so that a group stays on one side"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DataFacts) -> None:
         super().__init__(facts)
         self._signatures: list[NDArray[np.uint32]] = []
         self._keys, self._rows = array("Q"), array("I")

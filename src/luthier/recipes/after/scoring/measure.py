@@ -11,11 +11,11 @@ from luthier.data.types import Example
 from luthier.engine.distribution import Ranks
 from luthier.engine.evaluate import evaluate
 from luthier.evaluation.interval import wilson_interval
-from luthier.evaluation.metrics import Part, RowResult, figure, metrics_of, perplexity
+from luthier.evaluation.metrics import RowResult, RowShare, figure, metrics_of, perplexity
 from luthier.evaluation.result import Measured
 from luthier.recipes.after.scoring.answers import Written, answerable, grade, write_answers
 from luthier.recipes.after.scoring.record import Recorder
-from luthier.recipes.after.scoring.subject import State, Subject
+from luthier.recipes.after.scoring.subject import Subject, SubjectState
 from luthier.recipes.after.scoring.task import Item, Task
 from luthier.recipes.run.objective import (
     FeedbackObjective,
@@ -42,7 +42,7 @@ class Asked:
     max_new_tokens: int = 256
 
 
-def measure(task: Task, subject: Subject, state: State, asked: Asked) -> Measured:
+def measure(task: Task, subject: Subject, state: SubjectState, asked: Asked) -> Measured:
     """Score the rows, let the model choose and write, and put all of it together."""
     rows = [RowResult(str(item.origin), item.prompt, item.expected) for item in task.items]
     figures: dict[str, float] = {}
@@ -87,7 +87,7 @@ class _Table:
 
 
 def _scored(
-    task: Task, subject: Subject, state: State, examples: Sequence[Example]
+    task: Task, subject: Subject, state: SubjectState, examples: Sequence[Example]
 ) -> tuple[dict[str, float], _Table]:
     trainee = state.trainee
     paired = examples is task.examples and subject.compares_pairs
@@ -116,7 +116,7 @@ def _scored(
     return means, table
 
 
-def _trained_figures(task: Task, state: State, means: dict[str, float]) -> dict[str, float]:
+def _trained_figures(task: Task, state: SubjectState, means: dict[str, float]) -> dict[str, float]:
     """Means of the training objective, with the perplexity behind a loss per token."""
     if task.kind in ("pairs", "labels"):
         return means if "rewards_accuracy" in means else {}
@@ -124,7 +124,7 @@ def _trained_figures(task: Task, state: State, means: dict[str, float]) -> dict[
     return found | {name: value for name, value in means.items() if name != "loss"}
 
 
-def _token_parts(task: Task, table: _Table) -> list[dict[str, Part]]:
+def _token_parts(task: Task, table: _Table) -> list[dict[str, RowShare]]:
     if task.kind == "pairs":
         return [_pair_parts(table, n) for n in range(len(task.items))]
     if task.kind == "labels":  # their figures are of the step as a whole
@@ -134,29 +134,29 @@ def _token_parts(task: Task, table: _Table) -> list[dict[str, Part]]:
         weight = float(table.of(table.weight_N, n).sum())
         loss = -float(table.of(table.logp_N, n).sum())
         right = float(table.of(table.right_N, n).sum())
-        made.append({"loss": Part(loss, weight), "accuracy": Part(right, weight)})
+        made.append({"loss": RowShare(loss, weight), "accuracy": RowShare(right, weight)})
     return made
 
 
-def _pair_parts(table: _Table, n: int) -> dict[str, Part]:
+def _pair_parts(table: _Table, n: int) -> dict[str, RowShare]:
     chosen, rejected = table.of(table.logp_N, n)
     mean_chosen, mean_rejected = table.of(table.logp_N, n) / table.of(table.weight_N, n)
     return {
-        "preference": Part(float(chosen > rejected), 1.0),
-        "preference_norm": Part(float(mean_chosen > mean_rejected), 1.0),
+        "preference": RowShare(float(chosen > rejected), 1.0),
+        "preference_norm": RowShare(float(mean_chosen > mean_rejected), 1.0),
     }
 
 
-def _choice_parts(items: Sequence[Item], table: _Table) -> list[dict[str, Part]]:
+def _choice_parts(items: Sequence[Item], table: _Table) -> list[dict[str, RowShare]]:
     made = []
     for n, item in enumerate(items):
         assert item.question is not None
         logp_O = table.of(table.logp_N, n)
-        parts = {"choice": Part(float(int(logp_O.argmax()) == item.question.right), 1.0)}
+        parts = {"choice": RowShare(float(int(logp_O.argmax()) == item.question.right), 1.0)}
         if not item.question.lettered:
             chars_O = np.array([max(1, len(option)) for option in item.question.options])
             right = int((logp_O / chars_O).argmax()) == item.question.right
-            parts["choice_norm"] = Part(float(right), 1.0)
+            parts["choice_norm"] = RowShare(float(right), 1.0)
         made.append(parts)
     return made
 
@@ -169,7 +169,7 @@ def _chosen(row: RowResult, item: Item, table: _Table, n: int) -> RowResult:
     )
 
 
-def _with(rows: Sequence[RowResult], parts: Sequence[dict[str, Part]]) -> list[RowResult]:
+def _with(rows: Sequence[RowResult], parts: Sequence[dict[str, RowShare]]) -> list[RowResult]:
     return [
         RowResult(
             row.origin, row.prompt, row.expected, {**row.parts, **more}, row.answer, row.whole
@@ -190,7 +190,7 @@ def _answered(
             row.origin,
             row.prompt,
             row.expected,
-            {**row.parts, **{name: Part(value, 1.0) for name, value in marks.items()}},
+            {**row.parts, **{name: RowShare(value, 1.0) for name, value in marks.items()}},
             answer.text,
             answer.whole,
             answer.note,

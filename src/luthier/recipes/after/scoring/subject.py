@@ -29,7 +29,7 @@ from luthier.sources.adapter_config import WEIGHTS
 from luthier.sources.source import ModelSource, resolve_source
 
 
-class State(NamedTuple):
+class SubjectState(NamedTuple):
     """A state of a model while it lasts.
 
     Attributes:
@@ -69,7 +69,7 @@ class Subject:
         start = source.run / "start" if source.run is not None else None
         self.start = start if start is not None and start.is_dir() else None
 
-    def states(self, examples: Sequence[Example]) -> Iterator[State]:
+    def states(self, examples: Sequence[Example]) -> Iterator[SubjectState]:
         """Each state; the one before is over when the next is asked for.
 
         Args:
@@ -82,24 +82,24 @@ class Subject:
         if pairs and self.source.adapter is None:
             # Freed before the next is loaded.
             before = self._reference(self._load(self._before()), pairs)
-            yield State("model", self._load(self.source), before)
+            yield SubjectState("model", self._load(self.source), before)
             return
         trainee = self._load(self.source, adapter=self.start or self.source.adapter)
         if trainee.adapters is None:
-            yield State("model", trainee, None)
+            yield SubjectState("model", trainee, None)
             return
         reference = self._reference(trainee, pairs) if pairs else None
         if self.only in ("", "base"):
             with trainee.adapters.disabled():
-                yield State("base", trainee, reference)
+                yield SubjectState("base", trainee, reference)
             if self.only:
                 return
         if self.start is not None:
             assert self.source.adapter is not None
             if not self.only:
-                yield State("start", trainee, reference)
+                yield SubjectState("start", trainee, reference)
             trainee.adapters.load_state(load_file(self.source.adapter / WEIGHTS))
-        yield State("tuned", trainee, reference)
+        yield SubjectState("tuned", trainee, reference)
 
     def cut(self, trainee: Trainee) -> MemoryChoice:
         """How much is computed at once; nothing is trained: no gradients, and no optimiser."""

@@ -88,7 +88,7 @@ class Credentials:
         self._codes: dict[str, float] = {}
 
     def is_token(self, given: str) -> bool:
-        """Whether this is the token."""
+        """Whether it is equal to ours, in a time that says nothing of how much is equal."""
         return len(given) <= LONGEST_TOKEN and _same(given, self._token)
 
     def new_code(self) -> str:

@@ -51,7 +51,7 @@ HEADERS = {
 
 
 @dataclass
-class State:
+class ServingState:
     """What changes while a server lives."""
 
     closing: bool = False
@@ -102,7 +102,7 @@ class Guard:
         credentials: Credentials,
         hosts: Collection[str],
         limits: Limits,
-        state: State,
+        state: ServingState,
     ) -> None:
         self._app, self._credentials, self._limits, self._state = app, credentials, limits, state
         self._hosts = frozenset(hosts)

@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: ASGIApp, *, on_close: Callable[[], None]) -> Server:
-    """A server of `app`."""
+    """A server with limits on headers, idle connections and the time to close."""
     config = uvicorn.Config(
         app,
         http=PatientProtocol,

@@ -13,7 +13,7 @@ MAX_BUCKETS = 8192
 NOTHING = math.nan
 
 
-class Columns:
+class FigureColumns:
     """Points in ascending x, with any number of named series.
 
     Args:
@@ -145,9 +145,9 @@ class Columns:
                 result += (low, high) if rising else (high, low)
         return result
 
-    def _thinned(self, group: int) -> "Columns":
+    def _thinned(self, group: int) -> "FigureColumns":
         """A copy in which every `group` buckets are one."""
-        copy = Columns(self._max)
+        copy = FigureColumns(self._max)
         copy._first, copy._last = self._first[:], self._last[:]
         copy._count, copy._width = self._count[:], self._width
         copy._low = {name: column[:] for name, column in self._low.items()}

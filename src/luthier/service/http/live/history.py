@@ -17,7 +17,7 @@ from luthier.bounded import decode_ours
 from luthier.events import decode, stands
 from luthier.json_values import JsonObject, number_of, object_of, whole_of
 from luthier.runs.tail import Tail
-from luthier.service.http.live.columns import Columns
+from luthier.service.http.live.columns import FigureColumns
 
 MAX_EVENTS = 5000
 """Events kept besides steps: the first and the last of them, where there are more."""
@@ -63,7 +63,7 @@ class History:
 
     def _reset(self) -> None:
         self._events_tail, self._monitor_tail = self._tails()
-        self.steps, self.monitor = Columns(), Columns()
+        self.steps, self.monitor = FigureColumns(), FigureColumns()
         self.events: list[JsonObject] = []
         self.last_step: JsonObject = {}
         self.last_monitor: JsonObject = {}

@@ -39,7 +39,7 @@ def encode(name: str, data: object) -> bytes:
     return f"{named}data: {text}\n\n".encode()
 
 
-class Watcher:
+class StreamClient:
     """The queue of one client."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Feed:
 
     def __init__(self, snapshot: Poll, poll: Poll) -> None:
         self.snapshot, self.poll = snapshot, poll
-        self.watchers: set[Watcher] = set()
+        self.watchers: set[StreamClient] = set()
 
 
 class Hub:
@@ -123,7 +123,7 @@ class Hub:
     async def batches(self, name: str, make: Callable[[], Feed]) -> AsyncIterator[bytes | None]:
         """What one client gets; None when nothing happened for a while."""
         feed = self._feeds.get(name) or self._feeds.setdefault(name, make())
-        watcher = Watcher()
+        watcher = StreamClient()
         feed.watchers.add(watcher)
         try:
             first = await self.in_thread(feed.snapshot)
@@ -165,7 +165,7 @@ class EventStream(Response):
         self._stalled_s, self._ending = stalled_s, ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send."""
+        """Send events until they end, the client leaves, or it takes too long."""
         writing = asyncio.ensure_future(self._write(send))
         leaving = asyncio.ensure_future(_gone(receive))
         try:

@@ -18,7 +18,7 @@ _OPENING = "<tool_call>"
 
 
 @dataclass
-class Answer:
+class GrowingAnswer:
     """One of the `n` answers, while it grows."""
 
     text: str = ""
@@ -27,10 +27,10 @@ class Answer:
 
 
 @dataclass
-class Answers:
+class GrowingAnswers:
     """All answers to one request."""
 
-    answers: dict[int, Answer] = field(default_factory=dict)
+    answers: dict[int, GrowingAnswer] = field(default_factory=dict)
     usage: AnswerEvent = field(default_factory=lambda: AnswerEvent(type="usage"))
 
     def take(self, event: AnswerEvent) -> None:
@@ -39,7 +39,7 @@ class Answers:
         if kind == "usage":
             self.usage = event
         elif kind in ("delta", "end"):
-            answer = self.answers.setdefault(event["index"], Answer())
+            answer = self.answers.setdefault(event["index"], GrowingAnswer())
             answer.text += event.get("text", "")
             answer.logprobs += event.get("logprobs") or []
             answer.finish_reason = event.get("finish_reason", answer.finish_reason)
@@ -110,7 +110,7 @@ class CalledFunction(TypedDict):
     arguments: str
 
 
-class ToolCall(TypedDict):
+class WireToolCall(TypedDict):
     """A call as OpenAI writes it."""
 
     id: str
@@ -118,13 +118,13 @@ class ToolCall(TypedDict):
     function: CalledFunction
 
 
-def tool_calls(text: str, tools: Iterable[Mapping[str, object]]) -> tuple[str, list[ToolCall]]:
+def tool_calls(text: str, tools: Iterable[Mapping[str, object]]) -> tuple[str, list[WireToolCall]]:
     """What is said besides calls, and the calls, where the answer has them as models write them.
 
     Only functions that were offered count; everything else stays text.
     """
     names = {object_of(tool.get("function")).get("name") for tool in tools}
-    calls, rest = list[ToolCall](), text
+    calls, rest = list[WireToolCall](), text
     for match in _TOOL.finditer(text):
         try:
             call = decode(match[1])
@@ -143,7 +143,7 @@ def tool_calls(text: str, tools: Iterable[Mapping[str, object]]) -> tuple[str, l
 def chat_object(
     identifier: str,
     model: str,
-    done: Answers,
+    done: GrowingAnswers,
     *,
     wants_logprobs: bool,
     tools: Collection[Mapping[str, object]],

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from luthier.process_messages import AnswerEvent
 from luthier.service.http import schemas
-from luthier.service.http.openai.chat_completions import Answers, text_logprobs, usage_object
+from luthier.service.http.openai.chat_completions import GrowingAnswers, text_logprobs, usage_object
 
 
 def text_object(
-    identifier: str, model: str, done: Sequence[tuple[str, Answers]], *, wants_logprobs: bool
+    identifier: str, model: str, done: Sequence[tuple[str, GrowingAnswers]], *, wants_logprobs: bool
 ) -> schemas.Completion:
     """A whole completion.
 

@@ -18,8 +18,8 @@ from luthier.service.http.door.envelope import ApiError, ApiJson, dump, of_luthi
 from luthier.service.http.live.streams import EventStream
 from luthier.service.http.models import known_model
 from luthier.service.http.openai.chat_completions import (
-    Answers,
     ChatChunks,
+    GrowingAnswers,
     chat_object,
     new_id,
 )
@@ -40,7 +40,7 @@ _TOLD: set[str] = set()
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class Sampling(BaseModel):
+class SamplingRequest(BaseModel):
     """What both kinds of request share."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -95,7 +95,7 @@ class Sampling(BaseModel):
         return bool((self.stream_options or {}).get("include_usage"))
 
 
-class ChatRequest(Sampling):
+class ChatRequest(SamplingRequest):
     """A chat completion to be."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
@@ -110,8 +110,8 @@ class ChatRequest(Sampling):
     modalities: list[str] | None = None
 
 
-class CompletionRequest(Sampling):
-    """A completion to be."""
+class CompletionRequest(SamplingRequest):
+    """A text to continue, and how."""
 
     prompt: Annotated[
         str
@@ -254,9 +254,9 @@ async def completions(request: Request, body: CompletionRequest) -> object:
     )
 
 
-async def _whole(request: Request, asked: Mapping[str, object]) -> Answers:
+async def _whole(request: Request, asked: Mapping[str, object]) -> GrowingAnswers:
     """Every answer, when all are there; the model stops when nobody waits for them any more."""
-    found, done = parts(request), Answers()
+    found, done = parts(request), GrowingAnswers()
     with found.generating.held():
         async with contextlib.aclosing(_events(found, asked)) as events:
             async for event in events:

@@ -95,7 +95,7 @@ def _no_cursor(after: str) -> str:
 
 @router.get("/{file_id}", response_model=schemas.FileObject)
 def get_file(request: Request, file_id: str) -> Response:
-    """One file."""
+    """Name, size and purpose of an uploaded file."""
     return ApiJson(file_object(_file(request, file_id)))
 
 

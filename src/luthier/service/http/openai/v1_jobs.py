@@ -183,7 +183,7 @@ def _job_cursor(found: Parts, after: str | None) -> str | None:
 
 @router.get("/jobs/{job_id}", response_model=schemas.FineTuningJob)
 def get_job(request: Request, job_id: str) -> Response:
-    """One job."""
+    """Where a job stands, with its settings as they were resolved."""
     found = parts(request)
     return ApiJson(view(found, found.job(job_id)))
 
@@ -260,8 +260,8 @@ def list_checkpoints(
 
 def checkpoints_page(
     found: Parts, job: Job, after: str | None, limit: int
-) -> schemas.Page[schemas.Checkpoint]:
-    """A page of checkpoints of a job."""
+) -> schemas.ListPage[schemas.Checkpoint]:
+    """Saved states that are still on the disk, newest first."""
     history = found.history(job)
     saved = {
         whole_of(event.get("step")) or 0: event

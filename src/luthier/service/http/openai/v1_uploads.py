@@ -195,7 +195,7 @@ def create_upload(request: Request, body: CreateUpload) -> Response:
 
 @router.post("/{upload_id}/parts", response_model=schemas.UploadPart, openapi_extra=PART_BODY)
 async def add_part(request: Request, upload_id: str) -> Response:
-    """Add a part."""
+    """Keep the bytes of the next stretch; the order is told when the upload is completed."""
     found, uploads = parts(request), _uploads(request)
     folder = await run_in_threadpool(_folder, uploads, upload_id)  # waits while it is put together
     with found.uploading.held():

@@ -49,7 +49,7 @@ class NewJob(Strict):
     metadata: Metadata = Field(default_factory=dict)
 
 
-class Change(Strict):
+class JobChange(Strict):
     """What may be changed of a job."""
 
     priority: Annotated[int, Field(ge=-1000, le=1000)] | None = None
@@ -217,7 +217,7 @@ def _managed(job: Job) -> None:
 
 
 @router.patch("/{job_id}", response_model=page_schemas.JobView)
-def change(request: Request, job_id: str, body: Change) -> Response:
+def change(request: Request, job_id: str, body: JobChange) -> Response:
     """Set priority or name."""
     found = parts(request)
     job = found.job(job_id)
