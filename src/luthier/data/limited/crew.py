@@ -201,7 +201,7 @@ def take(limits: ChildLimits) -> Process:
 def get_ready() -> None:
     """Start a child that will be needed soon; it loads what it needs while others work."""
     if not _IDLE:
-        _IDLE.append(Process(Limits()))
+        _IDLE.append(Process(ChildLimits()))
 
 
 def _release(asked: dict[Process, deque[_Asked]]) -> None:
