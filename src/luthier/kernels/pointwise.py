@@ -14,6 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from luthier.kernels.triton.gated import gated
+from luthier.kernels.triton.norm import WIDEST, norm_of_frozen
+from luthier.kernels.triton.present import usable
+
 Activation = Literal["silu", "gelu_tanh"]
 
 
@@ -22,13 +26,18 @@ def swiglu(gate_TF: Tensor, up_TF: Tensor) -> Tensor:
 
     Source: Shazeer 2020, https://arxiv.org/abs/2002.05202, eq. 6.
     """
-    y_TF: Tensor = _Gated.apply(gate_TF, up_TF, "silu")  # type: ignore[no-untyped-call]
-    return y_TF
+    return _gated(gate_TF, up_TF, "silu")
 
 
 def geglu(gate_TF: Tensor, up_TF: Tensor) -> Tensor:
     """gelu(gate) * up with the tanh form of gelu (Gemma); see `swiglu`."""
-    y_TF: Tensor = _Gated.apply(gate_TF, up_TF, "gelu_tanh")  # type: ignore[no-untyped-call]
+    return _gated(gate_TF, up_TF, "gelu_tanh")
+
+
+def _gated(gate_TF: Tensor, up_TF: Tensor, activation: Activation) -> Tensor:
+    if usable(gate_TF, up_TF):
+        return gated(gate_TF, up_TF, silu=activation == "silu")
+    y_TF: Tensor = _Gated.apply(gate_TF, up_TF, activation)  # type: ignore[no-untyped-call]
     return y_TF
 
 
@@ -51,6 +60,9 @@ def rms_norm(x_TD: Tensor, weight_D: Tensor, eps: float, *, offset: float = 0.0)
 
     Source: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467, eq. 4.
     """
+    frozen = not weight_D.requires_grad
+    if frozen and x_TD.shape[-1] <= WIDEST and usable(x_TD, weight_D):
+        return norm_of_frozen(x_TD, weight_D, eps, offset=offset)
     y_TD: Tensor = _RmsNorm.apply(x_TD, weight_D, eps, offset)  # type: ignore[no-untyped-call]
     return y_TD
 

@@ -12,7 +12,9 @@ from transformers import PreTrainedModel
 
 from luthier.kernels.cpu import matmul_dtype
 from luthier.kernels.frozen_linear import frozen_linear
+from luthier.kernels.planned import device_kind
 from luthier.kernels.pointwise import geglu, rms_norm, swiglu
+from luthier.kernels.triton.present import installed
 
 # weight * normed, rounded to 16 bits before the product.
 _NORMS = {
@@ -105,7 +107,13 @@ def fuse(model: PreTrainedModel) -> list[str]:
     if not counts:
         return []
     parts = [f"{count} {what}" for what, count in counts.items()]
-    return [f"fused: {', '.join(parts)}"]
+    report = [f"fused: {', '.join(parts)}"]
+    if device_kind(model.device) == "cuda" and not installed():
+        report.append(
+            "Triton is not installed: norms and gated products take several kernels each "
+            "(pip install triton)"
+        )
+    return report
 
 
 def _fused_norm(module: nn.Module, offset: float) -> FusedNorm:

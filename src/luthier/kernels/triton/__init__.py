@@ -1,0 +1,1 @@
+"""Forms of the pointwise kernels for CUDA, one kernel each way; their plain twins stand beside this folder."""
