@@ -104,6 +104,12 @@ def test_a_file_loads_with_its_format_and_counts(
     assert all(row.reason and row.origin.line > 0 for row in loaded.bad)
 
 
+def pasted(fix: str) -> dict[str, str]:
+    """The columns that a refusal hands out as a line of a file of settings."""
+    columns: dict[str, str] = yaml.safe_load(fix.partition("in a file: ")[2])["columns"]
+    return columns
+
+
 @pytest.mark.parametrize(("name", "columns", "form", "samples"), PASTED)
 def test_the_columns_of_the_refusal_make_the_file_load(
     shared: Shared, name: str, columns: dict[str, str], form: str, samples: int
@@ -111,7 +117,7 @@ def test_the_columns_of_the_refusal_make_the_file_load(
     path = str(shared(name))
     with pytest.raises(FormatError) as refused:
         load_samples([path])
-    assert yaml.safe_load(refused.value.fix)["columns"] == columns
+    assert pasted(refused.value.fix) == columns
     loaded = load_samples([path], columns=columns)
     assert (loaded.mix, loaded.bad) == ({form: samples}, [])
 
@@ -133,7 +139,7 @@ def test_a_chinese_csv_names_its_encoding_then_its_columns(shared: Shared) -> No
     assert refused.value.fix.startswith("--encoding NAME, with the one that reads right: gb18030")
     with pytest.raises(FormatError) as unknown:
         load_samples([path], encoding="gb18030")
-    columns = yaml.safe_load(unknown.value.fix)["columns"]
+    columns = pasted(unknown.value.fix)
     assert columns == {"prompt": "ask", "completion": "answer"}
     loaded = load_samples([path], encoding="gb18030", columns=columns)
     assert loaded.mix["prompt_completion"] + len(loaded.bad) == 1000

@@ -15,7 +15,7 @@ from tests.faults import FaultyFiles
 from torch import Tensor
 
 import luthier.engine.optim
-import luthier.recipes.run.train
+import luthier.recipes.run.assembly
 from luthier import durable
 from luthier.objectives.terms import Terms
 
@@ -194,9 +194,9 @@ def faults(
             stack.enter_context(durable.using(files))
         if kind := objective or evaluation:
             wrong = Objectives(FAULTS[kind], list(at), training=objective is not None)
-            real = luthier.recipes.run.train.TokenObjective
+            real = luthier.recipes.run.assembly.TokenObjective
             stack.enter_context(
-                patch.object(luthier.recipes.run.train, "TokenObjective", wrong.wrap(real))
+                patch.object(luthier.recipes.run.assembly, "TokenObjective", wrong.wrap(real))
             )
         if optimiser:
             stack.enter_context(

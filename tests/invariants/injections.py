@@ -139,6 +139,15 @@ def _sequences(change: Callable[[Any, Any], Any]) -> None:
         return lambda self, draft: change(sequence(self, draft), self.tokenizer)
 
     put(Renderer, "_sequence", make)
+    _render_here()
+
+
+def _render_here() -> None:
+    """Render every template in this process: a bug that is put in here is none in a child."""
+    from luthier.data.limited import opening
+
+    for name in ("is_ours", "is_plain"):
+        put(opening, name, lambda _: lambda asked: True)
 
 
 @injection
@@ -188,6 +197,7 @@ def mask_shifted_by_truncation() -> None:
         return patched
 
     put(truncate, "cut_end", make)
+    _render_here()
 
 
 # -- packing
@@ -310,9 +320,9 @@ def reference_with_dropout() -> None:
     from luthier.recipes.run import reference
 
     def make(reference_values: Any) -> Any:
-        def patched(context: Any, trainee: Any, *args: Any) -> Any:
+        def patched(post: Any, trainee: Any, *args: Any, **kwargs: Any) -> Any:
             dropping = types.SimpleNamespace(score=lambda batch: trainee.score(batch, step=1))
-            return reference_values(context, dropping, *args)
+            return reference_values(post, dropping, *args, **kwargs)
 
         return patched
 

@@ -222,7 +222,9 @@ def bomb(folder, **parts):
 def test_a_tokenizer_that_multiplies_text_ends_at_its_memory(tmp_path, monkeypatch):
     grow = {"type": "Replace", "pattern": {"String": "e"}, "content": "e" * 8}
     folder = bomb(tmp_path / "m", normalizer={"type": "Sequence", "normalizers": [grow] * 10})
-    monkeypatch.setattr("luthier.data.limited.crew.Limits", lambda: ChildLimits(memory_bytes=GIB))
+    monkeypatch.setattr(
+        "luthier.data.limited.crew.ChildLimits", lambda: ChildLimits(memory_bytes=GIB)
+    )
     with pytest.raises(TokenizerError, match="stopped"):
         open_folder(folder).encode("e" * 1000)
 

@@ -128,7 +128,10 @@ def test_an_export_that_was_killed_is_absent_and_the_next_one_has_the_same_bytes
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--to", "onnx", "--output", "x"], "adapter, merged and gguf are possible"),
+        (
+            ["--to", "onnx", "--output", "x"],
+            "adapter, merged, gguf, gguf-adapter, ollama are possible",
+        ),
         (["--to", "merged", "--output", "."], "already exists"),
         (["--to", "merged", "--output", "x", "--torch-dtype", "int3"], "bfloat16"),
     ],
