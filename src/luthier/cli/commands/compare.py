@@ -118,23 +118,17 @@ def _check(
 
 
 def _show(found: "Compared", report: Path | None, as_json: bool) -> None:
+    from luthier.cli.commands.eval import tell
     from luthier.cli.drawing import draw_evaluation, render
-    from luthier.durable import write_atomic
 
-    if report is not None:
-        write_atomic(report, found.report().encode())
-    if as_json:
-        render.dump(found.as_dict())
-        return
-    for notice in found.notices:
-        typer.echo(f"notice: {render.clean(notice)}", err=True)
-    for section in found.sections:
-        render.line(section.heading)
-        draw_evaluation.figures(section)
-        render.line("")
-    draw_evaluation.answers(found.sections[0])
-    if report is not None:
-        render.line(f"report: {report}")
+    def draw() -> None:
+        for section in found.sections:
+            render.line(section.heading)
+            draw_evaluation.figures(section)
+            render.line("")
+        draw_evaluation.answers(found.sections[0])
+
+    tell(found, report, as_json, draw)
 
 
 def _judge(address: str | None, model: str | None) -> "Ask | None":

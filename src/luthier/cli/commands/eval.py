@@ -1,7 +1,8 @@
 """`luthier eval`: held-out figures of a run or a model."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
@@ -49,8 +50,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a run or a model on held-out rows, the base beside it if it is an adapter."""
-    from luthier.cli.drawing import draw_evaluation, render
-    from luthier.durable import write_atomic
+    from luthier.cli.drawing import draw_evaluation
     from luthier.errors import UsageError
 
     if objective not in (None, "sft", "text", "dpo", "kto"):
@@ -66,6 +66,27 @@ def evaluate(
     found = evaluate_model(
         name, dataset, objective=objective, metrics=wanted, max_new_tokens=max_new_tokens
     )
+    tell(found, report, as_json, lambda: draw_evaluation.figures(found.section))
+
+
+class Reportable(Protocol):
+    """What was measured, as an evaluation and a comparison have it."""
+
+    @property
+    def notices(self) -> Sequence[str]: ...
+    def report(self) -> str: ...
+    def as_dict(self) -> Mapping[str, object]: ...
+
+
+def tell(found: Reportable, report: Path | None, as_json: bool, draw: Callable[[], None]) -> None:
+    """Write the report that was asked for, and show the figures.
+
+    Args:
+        draw: Shows them to a person.
+    """
+    from luthier.cli.drawing import render
+    from luthier.durable import write_atomic
+
     if report is not None:
         write_atomic(report, found.report().encode())
     if as_json:
@@ -73,7 +94,7 @@ def evaluate(
         return
     for notice in found.notices:
         typer.echo(f"notice: {render.clean(notice)}", err=True)
-    draw_evaluation.figures(found.section)
+    draw()
     if report is not None:
         render.line(f"report: {report}")
 
